@@ -1,0 +1,1 @@
+"""Data: what ships with the project, and the readers that turn sources into tf.Examples."""

@@ -1,0 +1,122 @@
+"""Turns Arrow record batches into serialized tf.Examples, a batch at a time.
+
+Missing is one thing here: a null, a NaN and an empty string all become an absent feature. Preprocessing and the
+serving signatures treat them alike, so that a row means the same in a file, an example and a request.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from tensorflow_metadata.proto.v0 import schema_pb2
+from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
+
+from schema.errors import DataError
+
+ARROW_TYPES: dict[int, pa.DataType] = {
+    schema_pb2.INT: pa.int64(),
+    schema_pb2.FLOAT: pa.float32(),
+    schema_pb2.BYTES: pa.binary(),
+}
+"""The Arrow type of each feature type of the schema; tf.Example knows no others."""
+
+
+def natural_type(column: pa.DataType) -> pa.DataType | None:
+    """The tf.Example type that a column becomes by itself, or None if there is none (a list, a struct).
+
+    Booleans become 0 and 1; dates and times become seconds since 1970-01-01 (in UTC, or of the wall clock if the
+    column has no zone).
+    """
+    if pa.types.is_dictionary(column):
+        return natural_type(column.value_type)
+    if pa.types.is_boolean(column) or pa.types.is_integer(column):
+        return pa.int64()
+    if pa.types.is_date(column) or pa.types.is_timestamp(column):
+        return pa.int64()
+    if pa.types.is_floating(column) or pa.types.is_decimal(column):
+        return pa.float32()
+    if pa.types.is_string(column) or pa.types.is_large_string(column) or _is_binary(column):
+        return pa.binary()
+    if pa.types.is_null(column):  # a column without any value
+        return pa.binary()
+    return None
+
+
+def fits(column: pa.DataType, wanted: pa.DataType) -> bool:
+    """Whether a column of this type can become the schema's type without losing its meaning.
+
+    Whole numbers fit FLOAT. Floating-point numbers fit INT if each is whole (pandas writes integers with gaps so);
+    whether they are is known only when they are read.
+    """
+    natural = natural_type(column)
+    if natural is None or pa.types.is_null(column):
+        return natural is not None
+    return natural == wanted or (pa.types.is_binary(natural) == pa.types.is_binary(wanted))
+
+
+def encode(batch: pa.RecordBatch, wanted: dict[str, pa.DataType], where: str) -> list[bytes]:
+    """Encodes each row as a serialized tf.Example.
+
+    Args:
+        batch: Rows; columns of any scalar Arrow type.
+        wanted: The type to give each column; a column that is not named keeps its natural type.
+        where: The file, for error messages.
+
+    Raises:
+        DataError: A column's type, or a value, does not fit.
+    """
+    columns = [
+        _as_lists(_convert(batch.column(index), name, wanted.get(name), where))
+        for index, name in enumerate(batch.schema.names)
+    ]
+    encoded: list[bytes] = RecordBatchToExamplesEncoder().encode(
+        pa.RecordBatch.from_arrays(columns, batch.schema.names)
+    )
+    return encoded
+
+
+def _convert(column: pa.Array, name: str, wanted: pa.DataType | None, where: str) -> pa.Array:
+    target = wanted or natural_type(column.type)
+    if target is None or not fits(column.type, target):
+        raise DataError(
+            f"The column {name!r} has the wrong type",
+            where=where,
+            expected=str(target) if target else "a scalar type",
+            received=str(column.type),
+            mend="Mend the data, or change the feature's type in the schema.",
+        )
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_date(column.type) or pa.types.is_timestamp(column.type):
+        column = pc.cast(column, pa.timestamp("s", getattr(column.type, "tz", None)), safe=False)
+    try:
+        if pa.types.is_floating(column.type):
+            column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
+            return pc.cast(column, target, safe=pa.types.is_integer(target))
+        if pa.types.is_decimal(column.type):
+            return pc.cast(pc.cast(column, pa.float64()), target, safe=pa.types.is_integer(target))
+        column = pc.cast(column, target, safe=not pa.types.is_floating(target))
+    except pa.ArrowException as error:
+        raise DataError(
+            f"The column {name!r} holds a value that does not fit its type",
+            where=where,
+            expected=str(target),
+            received=" ".join(str(error).split())[:200],
+            mend="Mend the value, or change the feature's type in the schema.",
+        ) from None
+    if pa.types.is_binary(column.type):
+        column = pc.if_else(pc.equal(pc.binary_length(column), 0), pa.scalar(None, column.type), column)
+    return column
+
+
+def _is_binary(column: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(column) or pa.types.is_large_binary(column))
+
+
+def _as_lists(column: pa.Array) -> pa.Array:
+    """One-element lists, null where the value is: the shape that tfx_bsl's encoder reads as a feature."""
+    present = np.asarray(column.is_valid())
+    offsets = np.concatenate([[0], np.cumsum(present)]).astype(np.int32)
+    absent = np.concatenate([~present, [False]])
+    return pa.ListArray.from_arrays(pa.array(offsets, mask=absent), column.drop_null())

@@ -1,0 +1,145 @@
+"""A Beam transform from blocks of source files to sharded TFRecords of tf.Examples.
+
+Each Beam element is a block of a file, not a row: Arrow parses it, tfx_bsl encodes it, and it is written as one
+shard for each split, in one DoFn. There is no shuffle, the shards' names follow from the blocks, and a retried
+bundle writes the same shard again.
+"""
+
+from __future__ import annotations
+
+import bisect
+import hashlib
+import itertools
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.compute as pc
+import tensorflow as tf
+from apache_beam.metrics import Metrics
+
+from data.config import DropConfig
+from data.encoding import encode
+from data.readers import Block, read
+from schema.errors import HeadraceError
+
+METRICS = "headrace"
+_GZIP = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)
+
+
+@dataclass(frozen=True)
+class ExamplesPlan:
+    """What is read from each file, how it is typed, what is left out, and where it goes."""
+
+    types: dict[str, pa.DataType]
+    """The tf.Example type of each column that the schema knows."""
+    exclude: frozenset[str]
+    """Columns that are never read into an example."""
+    drop: tuple[DropConfig, ...]
+    split_uris: dict[str, str]
+    """The folder of each output split."""
+    hash_buckets: dict[str, int]
+    """For a random split: the share of each split. Empty if blocks come with their split."""
+    temporary: str
+    """A folder beside the splits; shards are written there and moved when whole."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One element: a block, the columns of its file, and the split it belongs to (None: split by hash)."""
+
+    index: int
+    of: int
+    block: Block
+    columns: tuple[str, ...]
+    split: str | None
+
+
+def count_of(split: str) -> str:
+    """The name of the Beam counter of a split's examples."""
+    return f"examples/{split}"
+
+
+def dropped_of(drop: DropConfig) -> str:
+    """The name of the Beam counter of the rows that a rule left out."""
+    return f"dropped/{drop.missing}"
+
+
+class WriteExamples(beam.DoFn):  # type: ignore[misc]
+    """Reads each shard's block and writes its examples, gzipped, to `{split}/data_tfrecord-00000-of-00001.gz`."""
+
+    def __init__(self, plan: ExamplesPlan) -> None:
+        self.plan = plan
+
+    def process(self, shard: Shard) -> Iterator[str]:
+        """Writes one block; yields the paths written.
+
+        Raises:
+            HeadraceError: The block is damaged or does not fit. Beam turns exceptions into text, so the error is
+                also left in the temporary folder, see `error_of`.
+        """
+        try:
+            yield from self._write(shard)
+        except HeadraceError as error:
+            with tf.io.gfile.GFile(_error_file(self.plan), "w") as file:
+                file.write(error.to_json())
+            raise
+
+    def _write(self, shard: Shard) -> Iterator[str]:
+        plan = self.plan
+        buckets = list(itertools.accumulate(plan.hash_buckets.values()))
+        splits = [shard.split] if shard.split else list(plan.hash_buckets)
+        temporary = {split: f"{plan.temporary}/{uuid.uuid4().hex}-{split}" for split in splits}
+        with ExitStack() as stack:
+            writers = {
+                split: stack.enter_context(tf.io.TFRecordWriter(path, _GZIP)) for split, path in temporary.items()
+            }
+            for example in self._examples(shard):
+                split = shard.split or splits[_bucket(example, buckets)]
+                writers[split].write(example)
+                Metrics.counter(METRICS, count_of(split)).inc()
+        for split, path in temporary.items():
+            final = f"{plan.split_uris[split]}/data_tfrecord-{shard.index:05d}-of-{shard.of:05d}.gz"
+            tf.io.gfile.makedirs(plan.split_uris[split])
+            tf.io.gfile.rename(path, final, overwrite=True)
+            yield final
+
+    def _examples(self, shard: Shard) -> Iterator[bytes]:
+        plan = self.plan
+        needed = {drop.missing for drop in plan.drop}
+        columns = [name for name in shard.columns if name not in plan.exclude or name in needed]
+        for batch in read(shard.block, columns, plan.types):
+            for drop in plan.drop:
+                present = pc.is_valid(batch.column(batch.schema.get_field_index(drop.missing)))
+                kept = batch.filter(present)
+                Metrics.counter(METRICS, dropped_of(drop)).inc(len(batch) - len(kept))
+                batch = kept
+            kept_names = [name for name in batch.schema.names if name not in plan.exclude]
+            if len(batch):
+                yield from encode(
+                    pa.RecordBatch.from_arrays(
+                        [batch.column(batch.schema.get_field_index(name)) for name in kept_names], kept_names
+                    ),
+                    plan.types,
+                    shard.block.path,
+                )
+
+
+def error_of(plan: ExamplesPlan) -> HeadraceError | None:
+    """The mistake in the data that made the transform fail, if it was one."""
+    if not tf.io.gfile.exists(_error_file(plan)):
+        return None
+    with tf.io.gfile.GFile(_error_file(plan)) as file:
+        return HeadraceError.from_json(file.read())
+
+
+def _error_file(plan: ExamplesPlan) -> str:
+    return f"{plan.temporary}/error.json"
+
+
+def _bucket(example: bytes, buckets: list[int]) -> int:
+    """The position of an example's split: the same hash as TFX's own ExampleGen."""
+    return bisect.bisect(buckets, int(hashlib.sha256(example).hexdigest(), 16) % buckets[-1])

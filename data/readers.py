@@ -1,0 +1,102 @@
+"""Reads a source's files as Arrow record batches, block by block.
+
+A block is what one worker reads at a time: a row group of a Parquet file, or a whole CSV file (streamed).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import BinaryIO, Literal
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+from apache_beam.io.filesystem import BeamIOError
+from apache_beam.io.filesystems import FileSystems
+
+from schema.errors import DataError
+
+Format = Literal["parquet", "csv"]
+_BATCH_ROWS = 1 << 14
+_MEND = "Deliver the file again, or move it out of the source's path."
+
+
+@dataclass(frozen=True)
+class Block:
+    """A part of a file: a Parquet row group, or all of a CSV file."""
+
+    path: str
+    format: Format
+    row_group: int = 0
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """What a file says of itself without being read through. A CSV file's types are those Arrow infers."""
+
+    path: str
+    columns: dict[str, pa.DataType]
+    is_empty: bool
+    blocks: tuple[Block, ...]
+
+
+def inspect(path: str, format: Format) -> FileInfo:
+    """Reads a file's header (CSV: its first block).
+
+    Raises:
+        DataError: The file cannot be opened, or is not of this format.
+    """
+    with _opened(path, format) as file:
+        if format == "parquet":
+            parquet = pq.ParquetFile(file)
+            schema, rows = parquet.schema_arrow, parquet.metadata.num_rows
+            blocks = tuple(Block(path, format, group) for group in range(parquet.metadata.num_row_groups))
+        else:
+            reader = pa_csv.open_csv(file)
+            schema, rows = reader.schema, next((len(batch) for batch in reader), 0)
+            blocks = (Block(path, format),)
+    return FileInfo(path, dict(zip(schema.names, schema.types, strict=True)), rows == 0, blocks)
+
+
+def read(block: Block, columns: list[str], types: dict[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
+    """The block's rows, in batches of bounded size.
+
+    Args:
+        block: What to read.
+        columns: The columns to read; others are not even decoded.
+        types: The tf.Example type of each column. A CSV column of text or floating-point numbers is parsed as such;
+            whole numbers and times are what Arrow infers. A Parquet file brings its own types.
+
+    Raises:
+        DataError: The file is damaged, or a CSV value is not of its column's type.
+    """
+    with _opened(block.path, block.format) as file:
+        if block.format == "parquet":
+            yield from pq.ParquetFile(file).iter_batches(_BATCH_ROWS, row_groups=[block.row_group], columns=columns)
+        else:
+            convert = pa_csv.ConvertOptions(
+                include_columns=columns,
+                column_types={
+                    name: types[name] for name in columns if name in types and not pa.types.is_integer(types[name])
+                },
+            )
+            yield from pa_csv.open_csv(file, convert_options=convert)
+
+
+@contextmanager
+def _opened(path: str, format: Format) -> Iterator[BinaryIO]:
+    try:
+        with FileSystems.open(path, mime_type="application/octet-stream", compression_type="uncompressed") as file:
+            yield file
+    except FileNotFoundError:
+        raise DataError("A source file has vanished", where=path, mend=_MEND) from None
+    except (pa.ArrowException, OSError, BeamIOError) as error:
+        raise DataError(
+            f"A source file cannot be read as {format}",
+            where=path,
+            expected=f"a whole {format} file",
+            received=" ".join(str(error).split())[:300],
+            mend=_MEND,
+        ) from None

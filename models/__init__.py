@@ -1,0 +1,1 @@
+"""Models: what is learned, and how raw features become inputs."""

@@ -1,0 +1,62 @@
+"""The `label:`, `features:`, `model:` and `training:` sections of a pipeline's YAML."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from schema.strict import Strict
+
+Name = Annotated[str, Field(min_length=1)]
+Reason = Annotated[str, Field(min_length=1)]
+
+
+class LabelConfig(Strict):
+    """What is learned."""
+
+    name: Name
+    task: Literal["binary", "regression"] = "binary"
+
+
+class FeaturesConfig(Strict):
+    """Which columns are features, and what the schema's types alone do not say about them."""
+
+    exclude: dict[Name, Reason] = {}
+    """Columns that must not reach the model, each with its reason."""
+    hashed: dict[Name, PositiveInt] = {}
+    """Features with too many values to list: hashed to this many buckets."""
+    vocabulary_size: PositiveInt = 10_000
+    """The most frequent values kept of a feature whose vocabulary is learned."""
+    text_buckets: PositiveInt = 256
+    """Buckets of the hashed bag of words of a text feature."""
+
+
+class LinearConfig(Strict):
+    """Logistic or linear regression over all features: the baseline that every other architecture must beat."""
+
+    architecture: Literal["linear"]
+
+
+class MlpConfig(Strict):
+    """A multi-layer perceptron over standardised numbers and embedded categories."""
+
+    architecture: Literal["mlp"]
+    units: tuple[PositiveInt, ...] = (256, 128)
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    embedding_dimension: PositiveInt = 16
+    """The widest embedding; a feature with few values gets a narrower one."""
+
+
+ModelConfig = Annotated[LinearConfig | MlpConfig, Field(discriminator="architecture")]
+
+
+class TrainingConfig(Strict):
+    """How the model is fitted."""
+
+    epochs: PositiveInt = 3
+    batch_size: PositiveInt = 1024
+    learning_rate: PositiveFloat = 1e-3
+    weight_decay: NonNegativeFloat = 1e-4
+    seed: NonNegativeInt = 1
+    """Seeds the initial weights and the order of the examples."""

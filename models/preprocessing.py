@@ -1,0 +1,182 @@
+"""Raw features → model inputs, as one TFT graph for training and serving.
+
+Each feature becomes a dense tensor of the same name. Where a value is missing (absent, NaN or an empty string: all
+mean the same) a number is its mean and a flag says so; an id is 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_transform as tft
+from tensorflow_metadata.proto.v0 import schema_pb2
+
+from models.features import Feature, Role
+
+MISSING_SUFFIX = "_missing"
+"""A numeric, boolean or time feature `x` has a companion `x_missing`: 1.0 where the value is missing."""
+
+MISSING_ID = 0
+"""The id of a missing value; the ids of values start at 1."""
+
+TIME_WIDTH = 11
+"""Sine and cosine of the time of day at one and two cycles a day, and a one-hot day of the week."""
+
+_WIDEST_Z = 10.0
+_DAY = 86_400
+_MONDAY_OFFSET = 3  # 1970-01-01 was a Thursday
+
+Tensors = dict[str, tf.Tensor]
+
+
+def preprocessing_fn(inputs: dict[str, tf.Tensor | tf.SparseTensor], custom_config: dict[str, Any]) -> Tensors:
+    """The function that TFX's Transform component calls.
+
+    Args:
+        inputs: Raw features by name; sparse [batch, 1] (or dense, for a feature with a shape in the schema).
+        custom_config: `features`, as `Feature.to_json`; `label`, its name.
+
+    Returns:
+        Model inputs by name, see `input_shapes`; the label as float32 [batch].
+    """
+    outputs: Tensors = {}
+    for feature in map(Feature.from_json, custom_config["features"]):
+        outputs.update(_TRANSFORMS[feature.role](feature, *_dense(inputs[feature.name])))
+    label, _ = _dense(inputs[custom_config["label"]])
+    outputs[custom_config["label"]] = tf.cast(label, tf.float32)
+    return outputs
+
+
+def input_shapes(feature: Feature) -> dict[str, tuple[int, ...]]:
+    """The names and shapes, without the batch, of a feature's model inputs. Ids are int64, all else float32."""
+    if feature.role in (Role.CATEGORICAL, Role.VOCABULARY, Role.HASHED):
+        return {feature.name: ()}
+    if feature.role is Role.TEXT:
+        return {feature.name: (feature.size,)}
+    shape = (TIME_WIDTH,) if feature.role is Role.TIME else ()
+    return {feature.name: shape, feature.name + MISSING_SUFFIX: ()}
+
+
+def id_count(feature: Feature, transform: tft.TFTransformOutput) -> int | None:
+    """How many ids a feature has, counting missing and unknown; None for a feature that is not an id."""
+    if feature.role is Role.CATEGORICAL:
+        return len(feature.values) + 2
+    if feature.role is Role.VOCABULARY:
+        return int(transform.vocabulary_size_by_name(feature.name)) + 2
+    if feature.role is Role.HASHED:
+        return feature.size + 1
+    return None
+
+
+def _dense(raw: tf.Tensor | tf.SparseTensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The values, [batch], with zero or "" where missing; and which are there, bool [batch]."""
+    if isinstance(raw, tf.SparseTensor):
+        first = tf.sparse.slice(raw, [0, 0], [raw.dense_shape[0], 1])
+        column = tf.SparseTensor(first.indices, first.values, [raw.dense_shape[0], 1])
+        there = tf.sparse.to_dense(
+            tf.SparseTensor(column.indices, tf.ones_like(column.values, tf.bool), column.dense_shape)
+        )[:, 0]
+        values = tf.sparse.to_dense(column)[:, 0]
+    else:
+        values = tf.reshape(raw, [-1])
+        there = tf.ones_like(values, tf.bool)
+    if values.dtype.is_floating:
+        there &= ~tf.math.is_nan(values)
+    elif values.dtype == tf.string:
+        there &= values != ""
+    return tf.where(there, values, tf.zeros_like(values)), there
+
+
+def _only(values: tf.Tensor, there: tf.Tensor) -> tf.SparseTensor:
+    """A sparse [batch, 1] of the values that are there: what an analyzer should see."""
+    rows = tf.where(there)
+    return tf.SparseTensor(
+        tf.concat([rows, tf.zeros_like(rows)], axis=1),
+        tf.boolean_mask(values, there),
+        [tf.size(values, tf.int64), 1],
+    )
+
+
+def _flag(there: tf.Tensor) -> tf.Tensor:
+    return 1.0 - tf.cast(there, tf.float32)
+
+
+def _numeric(feature: Feature, values: tf.Tensor, there: tf.Tensor) -> Tensors:
+    values = tf.cast(values, tf.float32)
+    seen = _only(values, there)
+    mean, variance = tft.mean(seen), tft.var(seen)
+    standard = (values - mean) * tf.where(variance > 0, tf.math.rsqrt(variance), tf.zeros_like(variance))
+    standard = tf.clip_by_value(standard, -_WIDEST_Z, _WIDEST_Z)
+    return {
+        feature.name: tf.where(there, standard, tf.zeros_like(standard)),
+        feature.name + MISSING_SUFFIX: _flag(there),
+    }
+
+
+def _boolean(feature: Feature, values: tf.Tensor, there: tf.Tensor) -> Tensors:
+    is_true = values == feature.values[0] if feature.type == schema_pb2.BYTES else values != 0
+    return {feature.name: tf.cast(is_true & there, tf.float32), feature.name + MISSING_SUFFIX: _flag(there)}
+
+
+def _categorical(feature: Feature, values: tf.Tensor, there: tf.Tensor) -> Tensors:
+    with tf.init_scope():
+        table = tf.lookup.StaticHashTable(
+            tf.lookup.KeyValueTensorInitializer(
+                np.array(feature.values, object), np.arange(1, len(feature.values) + 1)
+            ),
+            default_value=len(feature.values) + 1,
+        )
+    return {feature.name: _id(table.lookup(values), there)}
+
+
+def _vocabulary(feature: Feature, values: tf.Tensor, there: tf.Tensor) -> Tensors:
+    seen = _only(_text_of(values), there)
+    ids = tft.compute_and_apply_vocabulary(
+        seen, top_k=feature.size, num_oov_buckets=1, vocab_filename=feature.name
+    )
+    return {feature.name: tf.sparse.to_dense(tf.SparseTensor(ids.indices, ids.values + 1, ids.dense_shape))[:, 0]}
+
+
+def _hashed(feature: Feature, values: tf.Tensor, there: tf.Tensor) -> Tensors:
+    buckets = tf.strings.to_hash_bucket_fast(_text_of(values), feature.size)
+    return {feature.name: _id(buckets + 1, there)}
+
+
+def _time(feature: Feature, values: tf.Tensor, there: tf.Tensor) -> Tensors:
+    angle = tf.cast(values % _DAY, tf.float32) * (2.0 * np.pi / _DAY)
+    weekday = tf.one_hot((values // _DAY + _MONDAY_OFFSET) % 7, 7)
+    cycles = tf.stack([tf.sin(angle), tf.cos(angle), tf.sin(2 * angle), tf.cos(2 * angle)], axis=1)
+    columns = tf.concat([cycles, weekday], axis=1) * tf.cast(there, tf.float32)[:, tf.newaxis]
+    return {feature.name: columns, feature.name + MISSING_SUFFIX: _flag(there)}
+
+
+def _text(feature: Feature, values: tf.Tensor, there: tf.Tensor) -> Tensors:
+    words = tf.strings.split(tf.strings.regex_replace(tf.strings.lower(values), r"[^\pL\pN]+", " "))
+    buckets = tf.strings.to_hash_bucket_fast(words.flat_values, feature.size)
+    counts = tf.math.unsorted_segment_sum(
+        tf.one_hot(buckets, feature.size), words.value_rowids(), tf.size(values, words.value_rowids().dtype)
+    )
+    bag = tf.math.l2_normalize(tf.ensure_shape(counts, [None, feature.size]), axis=1)
+    return {feature.name: bag * tf.cast(there, tf.float32)[:, tf.newaxis]}
+
+
+def _text_of(values: tf.Tensor) -> tf.Tensor:
+    return values if values.dtype == tf.string else tf.strings.as_string(values)
+
+
+def _id(ids: tf.Tensor, there: tf.Tensor) -> tf.Tensor:
+    return tf.where(there, ids, tf.fill(tf.shape(ids), tf.constant(MISSING_ID, tf.int64)))
+
+
+_TRANSFORMS: dict[Role, Callable[[Feature, tf.Tensor, tf.Tensor], Tensors]] = {
+    Role.NUMERIC: _numeric,
+    Role.BOOLEAN: _boolean,
+    Role.CATEGORICAL: _categorical,
+    Role.VOCABULARY: _vocabulary,
+    Role.HASHED: _hashed,
+    Role.TIME: _time,
+    Role.TEXT: _text,
+}

@@ -1,0 +1,117 @@
+"""Fits the configured architecture on transformed examples and exports it: the Trainer component's `run_fn`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+import tensorflow_transform as tft
+from absl import logging
+from pydantic import TypeAdapter
+from tfx.components.trainer.fn_args_utils import FnArgs
+
+from models.architectures import build
+from models.architectures.inputs import ModelInput
+from models.config import LabelConfig, ModelConfig, TrainingConfig
+from models.features import Feature
+from models.preprocessing import id_count, input_shapes
+from models.signatures import ServedModel
+from schema.errors import DataError
+
+KERAS_MODEL = "model.keras"
+"""The trained Keras model in the model-run folder: the trainer's own, before any export."""
+
+_SHUFFLE_BUFFER = 50_000
+_BLOCK = 16
+_STEPS_PER_EXECUTION = 32
+
+
+def run_fn(fn_args: FnArgs) -> None:
+    """Trains and exports one model.
+
+    Args:
+        fn_args: From TFX. `custom_config` holds `features`, `label`, `model` and `training` as plain values.
+
+    Raises:
+        DataError: There are no transformed examples.
+    """
+    config = fn_args.custom_config
+    label = LabelConfig.model_validate(config["label"])
+    training = TrainingConfig.model_validate(config["training"])
+    architecture: ModelConfig = TypeAdapter(ModelConfig).validate_python(config["model"])
+    features = [Feature.from_json(raw) for raw in config["features"]]
+
+    keras.utils.set_random_seed(training.seed)
+    tf.config.experimental.enable_op_determinism()
+    transform = tft.TFTransformOutput(fn_args.transform_graph_path)
+    model = build(architecture, model_inputs(features, transform))
+    compile_model(model, label, training)
+    model.summary(print_fn=logging.info)
+    train = examples_dataset(fn_args.train_files, transform, label.name, training, shuffle=True)
+    model.fit(train, epochs=training.epochs, verbose=2, callbacks=[keras.callbacks.TensorBoard(fn_args.model_run_dir)])
+    model.evaluate(examples_dataset(fn_args.eval_files, transform, label.name, training, shuffle=False), verbose=2)
+
+    model.save(os.path.join(fn_args.model_run_dir, KERAS_MODEL))
+    ServedModel(model, transform, features, label.task).save(fn_args.serving_model_dir)
+
+
+def model_inputs(features: list[Feature], transform: tft.TFTransformOutput) -> list[ModelInput]:
+    """What the model reads, in the order of the features."""
+    return [
+        ModelInput(name, shape, id_count(feature, transform))
+        for feature in features
+        for name, shape in input_shapes(feature).items()
+    ]
+
+
+def compile_model(model: keras.Model, label: LabelConfig, training: TrainingConfig) -> None:
+    """Gives the model its loss and optimizer (AdamW, https://arxiv.org/abs/1711.05101)."""
+    binary = label.task == "binary"
+    metrics: list[Any] = [keras.metrics.AUC(from_logits=True, name="auc")] if binary else []
+    model.compile(
+        optimizer=keras.optimizers.AdamW(training.learning_rate, weight_decay=training.weight_decay),
+        loss=keras.losses.BinaryCrossentropy(from_logits=True) if binary else keras.losses.MeanSquaredError(),
+        metrics=metrics,
+        steps_per_execution=_STEPS_PER_EXECUTION,
+        jit_compile=False,  # compiling for the CPU takes longer than it saves
+    )
+
+
+def examples_dataset(
+    patterns: list[str], transform: tft.TFTransformOutput, label: str, training: TrainingConfig, *, shuffle: bool
+) -> tf.data.Dataset:
+    """Batches of (inputs by name, label float32 [batch]) from transformed examples.
+
+    Shards, which lie in the order of time, are interleaved and then shuffled in a buffer of bounded size. The order
+    is the same for the same seed.
+    """
+    files = sorted(path for pattern in patterns for path in tf.io.gfile.glob(pattern))
+    if not files:
+        raise DataError("There are no transformed examples", where=", ".join(patterns))
+    dataset = tf.data.Dataset.from_tensor_slices(files).interleave(
+        lambda file: tf.data.TFRecordDataset(file, compression_type="GZIP"),
+        cycle_length=len(files),
+        block_length=_BLOCK,
+    )
+    if shuffle:
+        dataset = dataset.shuffle(_SHUFFLE_BUFFER, seed=training.seed, reshuffle_each_iteration=True)
+    spec = transform.transformed_feature_spec()
+
+    def parse(serialized: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        inputs = tf.io.parse_example(serialized, spec)
+        return inputs, inputs.pop(label)
+
+    return (
+        dataset.batch(training.batch_size)
+        .map(parse, num_parallel_calls=tf.data.AUTOTUNE)
+        .prefetch(tf.data.AUTOTUNE)
+    )
+
+
+def load_keras_model(model_run: Path) -> keras.Model:
+    """The trained model that `run_fn` left in the model-run folder."""
+    return keras.saving.load_model(model_run / KERAS_MODEL, compile=False)
+

@@ -1,0 +1,116 @@
+"""The command line: parse, call, show."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from pipeline.config import PipelineConfig, find_config, load_config, to_yaml
+from pipeline.view import make_console, show_error
+from schema.errors import ExitCode, HeadraceError
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Runs one command and ends the process with its exit code."""
+    sys.exit(int(run_command(sys.argv[1:] if arguments is None else arguments)))
+
+
+def run_command(arguments: Sequence[str]) -> ExitCode:
+    """Runs one command; a user's mistake is shown in one paragraph, never as a traceback."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        return ExitCode(parsed.command(parsed))
+    except HeadraceError as error:
+        show_error(make_console(), error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        make_console().print("Interrupted.")
+        return ExitCode.INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="headrace", description="A production pipeline for tabular deep learning on TensorFlow Extended."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = _command(commands, "run", "run a pipeline: data to a pushed model", _run)
+    run.add_argument("--accept", metavar="REASON", help="accept what the gates of the last run refused, and say why")
+    run.add_argument("--force", metavar="NODE", action="append", default=[], help="run NODE though it is cached")
+    run.add_argument("--from", metavar="NODE", dest="from_node", help="start at NODE, on what an earlier run left")
+    run.add_argument("--until", metavar="NODE", dest="until_node", help="end with NODE")
+    run.add_argument("--jobs", metavar="N", type=_positive, help="the most nodes at once (default: one per core)")
+
+    status = _command(commands, "status", "show the runs, the artifacts, and what is pushed", _status)
+    status.add_argument("--runs", metavar="N", type=_positive, default=10, help="the most runs to show (default: 10)")
+
+    why = _command(commands, "why", "explain a run: each gate and each cached node", _why)
+    why.add_argument("subject", nargs="?", help="a gate (data, quality, infra) or a node; default: all")
+    why.add_argument("--run", metavar="ID", help="which run (default: the last)")
+
+    config = _command(commands, "config", "check and show a pipeline's configuration", _config)
+    config.add_argument("--resolved", action="store_true", help="with every default and absolute paths")
+
+    _command(commands, "doctor", "check this machine, the installation and a pipeline's inputs", _doctor)
+    return parser
+
+
+def _command(commands: argparse._SubParsersAction, name: str, told: str, function: object) -> argparse.ArgumentParser:  # type: ignore[type-arg]
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=told, description=told.capitalize() + ".")
+    parser.add_argument(
+        "pipeline", nargs="?", default="flights", help="a name in pipeline/configs, or a .yaml file (default: flights)"
+    )
+    parser.set_defaults(command=function)
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a positive number, received {text}")
+    return number
+
+
+def _load(parsed: argparse.Namespace) -> PipelineConfig:
+    return load_config(find_config(parsed.pipeline))
+
+
+def _run(parsed: argparse.Namespace) -> ExitCode:
+    from pipeline.commands.run import RunOptions, run
+
+    options = RunOptions(
+        pipeline=parsed.pipeline,
+        accept=parsed.accept,
+        force=frozenset(parsed.force),
+        from_node=parsed.from_node,
+        until_node=parsed.until_node,
+        **({"jobs": parsed.jobs} if parsed.jobs else {}),
+    )
+    return run(_load(parsed), options)
+
+
+def _status(parsed: argparse.Namespace) -> ExitCode:
+    from pipeline.commands.status import status
+
+    return status(make_console(), _load(parsed), parsed.runs)
+
+
+def _why(parsed: argparse.Namespace) -> ExitCode:
+    from pipeline.commands.why import why
+
+    return why(make_console(), _load(parsed), parsed.pipeline, parsed.subject, parsed.run)
+
+
+def _config(parsed: argparse.Namespace) -> ExitCode:
+    path = find_config(parsed.pipeline)
+    config = load_config(path)
+    print(to_yaml(config) if parsed.resolved else path.read_text(encoding="utf-8"), end="")
+    return ExitCode.OK
+
+
+def _doctor(parsed: argparse.Namespace) -> ExitCode:
+    from pipeline.commands.doctor import doctor
+
+    return doctor(make_console(), parsed.pipeline)

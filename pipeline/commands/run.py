@@ -1,0 +1,206 @@
+"""`headrace run`: preflight, the nodes, the gates' verdicts, what was pushed."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from pipeline.commands.accept import accepted_findings
+from pipeline.config import PipelineConfig
+from pipeline.gates.verdict import GateName, Verdict
+from pipeline.metadata import History, open_store
+from pipeline.runners.report import RunReport, State, load_reports, run_folder
+from pipeline.view import Progress, make_console, show_error, show_verdict
+from schema.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from tfx.proto.orchestration import pipeline_pb2
+
+    from pipeline.runners.local import LocalRunner
+
+_RUNNER_LOG = "runner.log"
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What `headrace run` was asked for."""
+
+    pipeline: str
+    accept: str | None = None
+    force: frozenset[str] = frozenset()
+    from_node: str | None = None
+    until_node: str | None = None
+    jobs: int = field(default_factory=lambda: max(2, os.cpu_count() or 1))
+
+
+def run(config: PipelineConfig, options: RunOptions) -> ExitCode:
+    """Runs the pipeline and shows it; returns what the process should.
+
+    Raises:
+        HeadraceError: The run could not start, or a node failed.
+    """
+    from pipeline.runners.lock import recover, run_lock
+
+    started = time.monotonic()
+    with run_lock(config.home):
+        run_id = _new_run(config.home)
+        with _quiet(run_folder(config.home, run_id) / _RUNNER_LOG) as console:
+            from pipeline import preflight
+
+            window = preflight.check(config)
+            history = History(open_store(config.home), config.name)
+            interrupted = recover(history, config.home / "artifacts")
+            if interrupted:
+                console.print(f"The last run was interrupted in {', '.join(interrupted)}; finished nodes are kept.")
+            accepted = accepted_findings(history, load_reports(config.home), options.accept)
+            console.print(f"{config.name}: {window.describe()}")
+            runner = _runner(config, options, run_id, accepted)
+            try:
+                with Progress(console) as progress, _interruptible():
+                    runner.watch = progress
+                    runner.run()
+            except KeyboardInterrupt:
+                recover(history, config.home / "artifacts")
+                _close(runner.report, config.home, "interrupted", started)
+                console.print(
+                    f"Interrupted. Finished nodes are kept: {_command(options.pipeline)} goes on from there."
+                )
+                return ExitCode.INTERRUPTED
+            return _conclude(console, config, options, runner, history, started)
+
+
+def _runner(
+    config: PipelineConfig,
+    options: RunOptions,
+    run_id: str,
+    accepted: dict[GateName, dict[str, str]],
+) -> LocalRunner:
+    from pipeline.dag import build_pipeline
+    from pipeline.runners.compile import compile_pipeline, mark_partial
+    from pipeline.runners.local import LocalRunner, new_report
+
+    compiled = compile_pipeline(build_pipeline(config, accepted), run_id)
+    nodes = [each.pipeline_node.node_info.id for each in compiled.nodes]
+    named = [*options.force, *filter(None, (options.from_node, options.until_node))]
+    for node in named:
+        if node not in nodes:
+            raise UsageError(f"There is no node {node!r}", expected=f"one of {', '.join(nodes)}")
+    if options.from_node or options.until_node:
+        mark_partial(compiled, options.from_node, options.until_node, load_reports(config.home))
+    report = new_report(compiled, run_id, sys.argv[1:])
+    return LocalRunner(compiled, report, config.home, options.force, options.jobs, watch=lambda report: None)
+
+
+def _conclude(
+    console: Console,
+    config: PipelineConfig,
+    options: RunOptions,
+    runner: LocalRunner,
+    history: History,
+    started: float,
+) -> ExitCode:
+    """Shows the verdicts and how the run ended."""
+    report = runner.report
+    verdicts = history.verdicts_of_run(report.run_id)
+    console.print()
+    for verdict in verdicts:
+        show_verdict(console, verdict, f"{_command(options.pipeline)} --accept 'REASON'")
+    closed = [verdict for verdict in verdicts if not verdict.passed]
+    code = _exit_code(runner, closed)
+    outcome = {ExitCode.OK: "succeeded", ExitCode.NODE: "failed"}.get(code, "stopped" if closed else "failed")
+    report.error = "; ".join(str(error) for error in runner.errors.values())
+    _close(report, config.home, outcome, started)
+    for error in runner.errors.values():
+        show_error(console, error)
+    if code is ExitCode.OK:
+        console.print(_pushed_line(history, report))
+    elif closed and not runner.errors:
+        gates = " and the ".join(verdict.gate.value for verdict in closed)
+        console.print(f"Stopped by the {gates} gate after {report.seconds:.0f} s; nothing was pushed.")
+    console.print(f"Logs: {run_folder(config.home, report.run_id)}")
+    return code
+
+
+def _exit_code(runner: LocalRunner, closed: list[Verdict]) -> ExitCode:
+    if runner.errors:
+        return next(iter(runner.errors.values())).exit_code
+    if closed:
+        return closed[0].gate.exit_code
+    idle = [node.node for node in runner.report.nodes.values() if node.state in (State.WAITING, State.BLOCKED)]
+    return ExitCode.NODE if idle else ExitCode.OK
+
+
+def _pushed_line(history: History, report: RunReport) -> str:
+    pusher = report.nodes["Pusher"]
+    if pusher.state is State.LEFT_OUT:
+        return f"Done in {report.seconds:.0f} s; nothing was to be pushed."
+    pushed = history.pushed()[-1].custom_properties
+    place = f"version {pushed['pushed_version'].string_value} in {Path(pushed['pushed_destination'].string_value).parent}"
+    if pusher.state is State.DONE and pushed["is_new"].int_value:
+        return f"Pushed {place} in {report.seconds:.0f} s."
+    return f"Nothing new to push: this model is {place}. Done in {report.seconds:.0f} s."
+
+
+def _close(report: RunReport, home: Path, outcome: str, started: float) -> None:
+    report.outcome, report.seconds = outcome, time.monotonic() - started
+    report.save(home)
+
+
+def _command(pipeline: str) -> str:
+    return f"headrace run {shlex.quote(pipeline)}"
+
+
+def _new_run(home: Path) -> str:
+    """A run id that sorts by time, and its folder."""
+    while True:
+        run_id = datetime.now().strftime("%Y%m%d-%H%M%S-%f")[:-3]
+        try:
+            run_folder(home, run_id).mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return run_id
+
+
+@contextmanager
+def _quiet(log_path: Path) -> Iterator[Console]:
+    """Sends all output of this process and its libraries to a log, and yields a console on the real output."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    outputs = os.dup(1), os.dup(2)
+    log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+    try:
+        yield make_console(outputs[0])
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, output in enumerate(outputs, start=1):
+            os.dup2(output, number)
+            os.close(output)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM interrupts like Ctrl-C."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

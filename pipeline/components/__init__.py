@@ -1,0 +1,1 @@
+"""Our own TFX components, only where no standard one serves."""

@@ -1,0 +1,15 @@
+"""Artifact types of our own."""
+
+from __future__ import annotations
+
+from tfx.types import artifact
+
+
+class GateVerdict(artifact.Artifact):  # type: ignore[misc]
+    """What a gate decided: `verdict.json` in the artifact's folder, see `pipeline.gates.verdict`.
+
+    Custom properties: `gate`, `outcome`, `passed` (1 or 0: what conditions ask), `accepted` (JSON of the findings
+    that a person accepted, with reasons) and, for the quality and infra gates, `model_id`.
+    """
+
+    TYPE_NAME = "GateVerdict"

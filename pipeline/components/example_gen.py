@@ -1,0 +1,192 @@
+"""ExampleGen over a window of spans.
+
+TFX's file-based ExampleGen takes one span a run and fingerprints files by their modification times. This one
+takes a rolling window (the newest span evaluates, those before it train) or a hash split, and fingerprints
+content. The reading itself is `data.examples`.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+from tensorflow_metadata.proto.v0 import schema_pb2
+from tfx import types
+from tfx.components.example_gen import driver, utils
+from tfx.components.util import examples_utils
+from tfx.dsl.components.base import base_beam_component, base_beam_executor, executor_spec
+from tfx.dsl.io import fileio
+from tfx.orchestration.portable import data_types
+from tfx.proto import example_gen_pb2
+from tfx.proto.orchestration import driver_output_pb2
+from tfx.types import artifact_utils, component_spec, standard_artifacts
+
+from data.config import DataConfig
+from data.encoding import ARROW_TYPES
+from data.examples import METRICS, ExamplesPlan, Shard, WriteExamples, count_of, dropped_of, error_of
+from data.readers import inspect
+from data.spans import EVAL, TRAIN, Span, Window, find_window, fingerprint
+from schema.errors import DataError
+
+SPLITS = (TRAIN, EVAL)
+WINDOW = "window"
+COUNTS = "counts"
+"""Custom property of the examples: JSON of the examples in each split and the rows left out, with reasons."""
+
+
+class ExampleGenDriver(driver.Driver):  # type: ignore[misc]
+    """Chooses the spans and fingerprints them before the cache is asked, so that the same data is not read twice."""
+
+    def run(self, execution_info: data_types.ExecutionInfo) -> driver_output_pb2.DriverOutput:
+        """Adds the window to the execution's properties, and span and fingerprint to the artifact's."""
+        window = find_window(DataConfig.model_validate_json(execution_info.exec_properties["data"]))
+        output = driver_output_pb2.DriverOutput()
+        output.exec_properties[WINDOW].string_value = json.dumps(dataclasses.asdict(window))
+        artifact = copy.deepcopy(execution_info.output_dict["examples"][0].mlmd_artifact)
+        artifact.custom_properties[utils.SPAN_PROPERTY_NAME].int_value = window.number
+        artifact.custom_properties[utils.FINGERPRINT_PROPERTY_NAME].string_value = fingerprint(window.spans)
+        artifact.custom_properties[WINDOW].string_value = window.describe()
+        output.output_artifacts["examples"].artifacts.append(artifact)
+        return output
+
+
+class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):  # type: ignore[misc]
+    """Writes the window's examples, split by split."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Reads every block of every span and writes one shard of examples for each.
+
+        Raises:
+            DataError: A file cannot be read, a value does not fit, or a split would be empty.
+        """
+        data = DataConfig.model_validate_json(exec_properties["data"])
+        window = _window(exec_properties.get(WINDOW)) or find_window(data)
+        artifact = artifact_utils.get_single_instance(output_dict["examples"])
+        artifact.split_names = artifact_utils.encode_split_names(list(SPLITS))
+        plan = ExamplesPlan(
+            types=arrow_types(json.loads(exec_properties["types"])),
+            exclude=frozenset(json.loads(exec_properties["exclude"])),
+            drop=data.drop,
+            split_uris={split: artifact_utils.get_split_uri([artifact], split) for split in SPLITS},
+            hash_buckets={TRAIN: data.split.train, EVAL: data.split.eval} if data.split else {},
+            temporary=f"{artifact.uri}/unfinished",
+        )
+        fileio.makedirs(plan.temporary)
+        try:
+            with self._make_beam_pipeline() as pipeline:
+                shards = pipeline | "Blocks" >> beam.Create(plan_shards(data, window), reshuffle=True)
+                _ = shards | "WriteExamples" >> beam.ParDo(WriteExamples(plan))
+        except Exception as failure:
+            raise error_of(plan) or failure from failure
+        counts = _counts(pipeline.result, data)
+        _refuse_empty(counts, window, data)
+        fileio.rmtree(plan.temporary)
+        artifact.set_string_custom_property(COUNTS, json.dumps(counts))
+        examples_utils.set_payload_format(artifact, example_gen_pb2.FORMAT_TF_EXAMPLE)
+        examples_utils.set_file_format(artifact, "tfrecords_gzip")
+
+
+class ExampleGenSpec(component_spec.ComponentSpec):  # type: ignore[misc]
+    """What ExampleGen takes and gives."""
+
+    PARAMETERS = {
+        "data": component_spec.ExecutionParameter(type=str),
+        "types": component_spec.ExecutionParameter(type=str),
+        "exclude": component_spec.ExecutionParameter(type=str),
+        "code": component_spec.ExecutionParameter(type=str),
+    }
+    INPUTS: dict[str, Any] = {}
+    OUTPUTS = {"examples": component_spec.ChannelParameter(type=standard_artifacts.Examples)}
+
+
+class ExampleGen(base_beam_component.BaseBeamComponent):  # type: ignore[misc]
+    """Ingests the window of spans that one run trains and evaluates on.
+
+    Args:
+        data: Where the data is and how it is divided; paths already absolute.
+        schema: Gives the type of each column.
+        exclude: Columns that never become features.
+        code: Fingerprint of the reading code, so that a change to it is not answered from the cache.
+    """
+
+    SPEC_CLASS = ExampleGenSpec
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(ExampleGenExecutor)
+    DRIVER_CLASS = ExampleGenDriver
+
+    def __init__(self, data: DataConfig, schema: schema_pb2.Schema, exclude: list[str], code: str) -> None:
+        super().__init__(
+            ExampleGenSpec(
+                data=data.model_dump_json(),
+                types=json.dumps({feature.name: int(feature.type) for feature in schema.feature}),
+                exclude=json.dumps(sorted(exclude)),
+                code=code,
+                examples=types.Channel(type=standard_artifacts.Examples),
+            )
+        )
+
+
+def arrow_types(feature_types: dict[str, int]) -> dict[str, pa.DataType]:
+    """The Arrow type of each feature, from its type in the schema."""
+    return {name: ARROW_TYPES[feature_type] for name, feature_type in feature_types.items()}
+
+
+def plan_shards(data: DataConfig, window: Window) -> list[Shard]:
+    """One shard for each block of the window, in the order of time.
+
+    Raises:
+        DataError: A file cannot be read.
+    """
+    blocks = []
+    for span in window.spans:
+        split = None if window.eval_span is None else EVAL if span == window.eval_span else TRAIN
+        for path in span.files:
+            info = inspect(path, data.source.format)
+            blocks += [(block, tuple(info.columns), split) for block in info.blocks]
+    return [
+        Shard(index, len(blocks), block, columns, split) for index, (block, columns, split) in enumerate(blocks)
+    ]
+
+
+def _window(text: str | None) -> Window | None:
+    if text is None:
+        return None
+    raw = json.loads(text)
+    spans = [Span(span["number"], tuple(span["files"])) for span in raw["train_spans"]]
+    last = raw["eval_span"]
+    return Window(tuple(spans), Span(last["number"], tuple(last["files"])) if last else None)
+
+
+def _counts(result: beam.runners.runner.PipelineResult, data: DataConfig) -> dict[str, Any]:
+    found = {
+        counter.key.metric.name: counter.committed
+        for counter in result.metrics().query(beam.metrics.MetricsFilter().with_namespace(METRICS))["counters"]
+    }
+    return {
+        "examples": {split: found.get(count_of(split), 0) for split in SPLITS},
+        "dropped": [
+            {"missing": drop.missing, "reason": drop.reason, "rows": found.get(dropped_of(drop), 0)}
+            for drop in data.drop
+        ],
+    }
+
+
+def _refuse_empty(counts: dict[str, Any], window: Window, data: DataConfig) -> None:
+    for split, number in counts["examples"].items():
+        if not number:
+            left_out = "; ".join(f"{d['rows']} rows left out: {d['reason']}" for d in counts["dropped"])
+            raise DataError(
+                f"The {split} split has no example",
+                where=f"{data.source.path} ({window.describe()})",
+                expected="at least one row that is kept",
+                received=left_out or "no row",
+                mend="Deliver the span again, or correct data.drop.",
+            )

@@ -1,0 +1,94 @@
+"""Pusher: atomic, with strictly increasing versions, and with what the model came from.
+
+TFX's Pusher copies file by file into the folder that a server polls and numbers versions by unix seconds. This one
+publishes through `serving.push`. It stands behind the gates, so it asks for no blessing itself.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tfx import types
+from tfx.components.schema_gen.executor import DEFAULT_FILE_NAME as SCHEMA_FILE
+from tfx.components.statistics_gen.executor import DEFAULT_FILE_NAME as STATISTICS_FILE
+from tfx.dsl.components.base import base_component, base_executor, executor_spec
+from tfx.types import artifact_utils, component_spec, standard_artifacts
+from tfx.utils import path_utils
+
+from data.spans import TRAIN
+from pipeline.components.artifacts import GateVerdict
+from pipeline.gates.verdict import VERDICT_FILE
+from serving.push import push
+
+_VERDICTS = ("data_verdict", "quality_verdict", "infra_verdict")
+
+
+class PusherExecutor(base_executor.BaseExecutor):  # type: ignore[misc]
+    """Publishes the model, or finds it already published."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Pushes, and records the version in the PushedModel artifact.
+
+        Raises:
+            OSError: The disk is full or cannot be written to; nothing is published then.
+        """
+        model = artifact_utils.get_single_instance(input_dict["model"])
+        uris = {key: Path(artifacts[0].uri) for key, artifacts in input_dict.items() if artifacts}
+        provenance: dict[str, Path | str] = {
+            SCHEMA_FILE: uris["schema"] / SCHEMA_FILE,
+            f"statistics/{STATISTICS_FILE}": uris["statistics"] / f"Split-{TRAIN}" / STATISTICS_FILE,
+            "evaluation": uris["evaluation"],
+            "config.json": exec_properties["config"],
+        }
+        provenance |= {f"verdicts/{key}.json": uris[key] / VERDICT_FILE for key in _VERDICTS}
+        examples = artifact_utils.get_single_instance(input_dict["examples"])
+        pushed = push(
+            Path(path_utils.serving_model_path(model.uri)),
+            Path(exec_properties["path"]),
+            provenance,
+            {
+                "pipeline": exec_properties["pipeline"],
+                "model_uri": model.uri,
+                "model_id": model.id,
+                "window": examples.get_string_custom_property("window"),
+            },
+        )
+        artifact = artifact_utils.get_single_instance(output_dict["pushed_model"])
+        artifact.set_string_custom_property("pushed_destination", str(pushed.path))
+        artifact.set_string_custom_property("pushed_version", str(pushed.version))
+        artifact.set_int_custom_property("pushed", 1)
+        artifact.set_int_custom_property("is_new", int(pushed.is_new))
+
+
+class PusherSpec(component_spec.ComponentSpec):  # type: ignore[misc]
+    """What Pusher takes and gives."""
+
+    PARAMETERS = {
+        name: component_spec.ExecutionParameter(type=str) for name in ("pipeline", "path", "config", "code")
+    }
+    INPUTS = {
+        "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
+        "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
+        "schema": component_spec.ChannelParameter(type=standard_artifacts.Schema),
+        "statistics": component_spec.ChannelParameter(type=standard_artifacts.ExampleStatistics),
+        "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
+        **{key: component_spec.ChannelParameter(type=GateVerdict) for key in _VERDICTS},
+    }
+    OUTPUTS = {"pushed_model": component_spec.ChannelParameter(type=standard_artifacts.PushedModel)}
+
+
+class Pusher(base_component.BaseComponent):  # type: ignore[misc]
+    """See the module. The inputs are named as the specification names them."""
+
+    SPEC_CLASS = PusherSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(PusherExecutor)
+
+    def __init__(self, **inputs_and_parameters: Any) -> None:
+        pushed_model = types.Channel(type=standard_artifacts.PushedModel)
+        super().__init__(PusherSpec(pushed_model=pushed_model, **inputs_and_parameters))

@@ -1,0 +1,191 @@
+"""Configuration → TFX pipeline. Reads like the picture in ARCHITECTURE.md, top to bottom."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from tfx.components.evaluator.component import Evaluator
+from tfx.components.example_validator.component import ExampleValidator
+from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
+from tfx.components.statistics_gen.component import StatisticsGen
+from tfx.components.trainer.component import Trainer
+from tfx.components.transform.component import Transform
+from tfx.dsl.components.base.base_node import BaseNode
+from tfx.dsl.components.common.resolver import Resolver
+from tfx.orchestration import metadata
+from tfx.orchestration.pipeline import Pipeline
+from tfx.proto import trainer_pb2
+from tfx.types import Channel
+from tfx.types.standard_artifacts import Model
+
+from data.spans import EVAL, TRAIN
+from models.features import model_features
+from pipeline.code import code_fingerprint
+from pipeline.components.artifacts import GateVerdict
+from pipeline.components.baseline import LatestBlessedModelStrategy
+from pipeline.components.example_gen import ExampleGen
+from pipeline.components.gate import DataGate, InfraGate, Passed, QualityGate
+from pipeline.components.infra_validator import InfraValidator
+from pipeline.components.pusher import Pusher
+from pipeline.config import PipelineConfig
+from pipeline.gates.quality import eval_config
+from pipeline.gates.verdict import GateName
+from pipeline.metadata import METADATA_FILE
+from schema.contract import load_schema
+
+Accepted = Mapping[GateName, Mapping[str, str]]
+"""What a person accepted: gate → key of the finding → reason."""
+
+IN_MEMORY_RUNNER = "--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+
+
+def build_pipeline(
+    config: PipelineConfig, accepted: Accepted, beam_args: tuple[str, ...] = (IN_MEMORY_RUNNER,)
+) -> Pipeline:
+    """The whole pipeline.
+
+    Args:
+        config: What to build.
+        accepted: Findings of the gates that a person accepted.
+        beam_args: Where the Beam components run; the runner is always named.
+
+    Raises:
+        SchemaError: The schema is missing or wrong, or has no feature for the model.
+    """
+    return Pipeline(
+        pipeline_name=config.name,
+        pipeline_root=str(config.home / "artifacts"),
+        components=_nodes(config, accepted),
+        metadata_connection_config=metadata.sqlite_metadata_connection_config(str(config.home / METADATA_FILE)),
+        enable_cache=True,
+        beam_pipeline_args=list(beam_args),
+    )
+
+
+def _nodes(config: PipelineConfig, accepted: Accepted) -> list[BaseNode]:
+    schema = load_schema(config.schema_path)
+    features = [feature.to_json() for feature in model_features(schema, config.features, config.label.name)]
+    gates = config.gates.model_dump_json()
+
+    example_gen = ExampleGen(
+        data=config.data,
+        schema=schema,
+        exclude=list(config.features.exclude),
+        code=code_fingerprint("data", "pipeline/components/example_gen.py"),
+    )
+    examples = example_gen.outputs["examples"]
+    statistics_gen = StatisticsGen(examples=examples)
+    schema_gen = ImportSchemaGen(schema_file=str(config.schema_path))
+    example_validator = ExampleValidator(
+        statistics=statistics_gen.outputs["statistics"], schema=schema_gen.outputs["schema"]
+    )
+    data_gate = DataGate(
+        examples=examples,
+        anomalies=example_validator.outputs["anomalies"],
+        schema=schema_gen.outputs["schema"],
+        config=config.gates.data.model_dump_json(),
+        accepted=_accepted(accepted, GateName.DATA),
+        code=_gate_code("data"),
+    )
+
+    with Passed(data_gate):
+        transform = Transform(
+            examples=examples,
+            schema=schema_gen.outputs["schema"],
+            preprocessing_fn="models.preprocessing.preprocessing_fn",
+            custom_config={
+                "features": features,
+                "label": config.label.name,
+                "code": code_fingerprint("models/preprocessing.py", "models/features.py"),
+            },
+            disable_statistics=True,  # StatisticsGen has computed them
+        )
+        trainer = Trainer(
+            examples=transform.outputs["transformed_examples"],
+            transform_graph=transform.outputs["transform_graph"],
+            run_fn="models.trainer.run_fn",
+            train_args=trainer_pb2.TrainArgs(splits=[TRAIN]),
+            eval_args=trainer_pb2.EvalArgs(splits=[EVAL]),
+            custom_config=_training(config, features),
+        )
+        model = trainer.outputs["model"]
+        baseline = Resolver(
+            strategy_class=LatestBlessedModelStrategy,
+            baseline=Channel(type=Model),
+            verdict=Channel(type=GateVerdict),
+            candidate=model,
+        ).with_id("LatestBlessedModel")
+        evaluator = Evaluator(
+            examples=examples,
+            model=model,
+            baseline_model=baseline.outputs["baseline"],
+            eval_config=eval_config(config.label, config.gates.quality),
+            example_splits=[EVAL],
+        )
+        quality_gate = QualityGate(
+            evaluation=evaluator.outputs["evaluation"],
+            model=model,
+            config=gates,
+            accepted=_accepted(accepted, GateName.QUALITY),
+            code=_gate_code("quality"),
+        )
+        infra_validator = InfraValidator(
+            model=model,
+            model_run=trainer.outputs["model_run"],
+            examples=examples,
+            transform_graph=transform.outputs["transform_graph"],
+            config=config.gates.infra.model_dump_json(),
+            features=json.dumps(features),
+            task=config.label.task,
+            code=code_fingerprint("serving", "pipeline/components/infra_validator.py", "pipeline/gates/infra.py"),
+        )
+        infra_gate = InfraGate(
+            blessing=infra_validator.outputs["blessing"],
+            model=model,
+            accepted=_accepted(accepted, GateName.INFRA),
+            code=_gate_code("infra"),
+        )
+
+        with Passed(quality_gate), Passed(infra_gate):
+            pusher = Pusher(
+                model=model,
+                examples=examples,
+                schema=schema_gen.outputs["schema"],
+                statistics=statistics_gen.outputs["statistics"],
+                evaluation=evaluator.outputs["evaluation"],
+                data_verdict=data_gate.outputs["verdict"],
+                quality_verdict=quality_gate.outputs["verdict"],
+                infra_verdict=infra_gate.outputs["verdict"],
+                pipeline=config.name,
+                path=config.push.path,
+                config=config.model_dump_json(by_alias=True),
+                code=code_fingerprint("serving/push.py", "pipeline/components/pusher.py"),
+            )
+
+    return [
+        example_gen, statistics_gen, schema_gen, example_validator, data_gate,
+        transform, trainer, baseline, evaluator, quality_gate,
+        infra_validator, infra_gate, pusher,
+    ]  # fmt: skip
+
+
+def _training(config: PipelineConfig, features: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "features": features,
+        "label": config.label.model_dump(mode="json"),
+        "model": config.model.model_dump(mode="json"),
+        "training": config.training.model_dump(mode="json"),
+        "code": code_fingerprint("models"),
+    }
+
+
+def _accepted(accepted: Accepted, gate: GateName) -> str:
+    return json.dumps(accepted.get(gate, {}), sort_keys=True)
+
+
+def _gate_code(gate: str) -> str:
+    return code_fingerprint(
+        "pipeline/components/gate.py", "pipeline/gates/verdict.py", f"pipeline/gates/{gate}.py"
+    )

@@ -1,0 +1,1 @@
+"""Gates: what was checked, against what, and the verdict."""

@@ -1,0 +1,64 @@
+"""The `gates:` section of a pipeline's YAML."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+
+from schema.strict import Strict
+
+MetricName = Literal["auc", "pr_auc", "log_loss", "accuracy", "calibration", "mse", "mae"]
+
+
+class DataGateConfig(Strict):
+    """Bounds beside the schema's own."""
+
+    most_dropped: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """The largest share of rows that `data.drop` may leave out."""
+    fewest_examples: PositiveInt = 100
+    """In each split: with fewer, neither training nor a metric means anything."""
+
+
+class QualityBound(Strict):
+    """One bound on one metric of the newest span. Exactly one of the three bounds is given."""
+
+    metric: MetricName
+    at_least: float | None = None
+    at_most: float | None = None
+    not_worse_by: NonNegativeFloat | None = None
+    """How much worse than the last blessed model the candidate may be, on the same examples."""
+    slice: Annotated[str, Field(min_length=1)] | None = None
+    """A feature: the bound holds for each of its values."""
+
+    @model_validator(mode="after")
+    def _one_bound(self) -> QualityBound:
+        given = [name for name in ("at_least", "at_most", "not_worse_by") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                "expects exactly one of at_least, at_most and not_worse_by; "
+                f"received {', '.join(given) if given else 'none'}"
+            )
+        return self
+
+
+class InfraGateConfig(Strict):
+    """What the candidate must hold when it is loaded and asked as it will be served."""
+
+    examples: PositiveInt = 64
+    """Real examples of the newest span to ask with."""
+    load_seconds: PositiveFloat = 60
+    request_milliseconds: PositiveFloat = 250
+    """The median time of one request with all those examples."""
+    memory_mib: PositiveInt = 2048
+    """The process's peak resident memory."""
+    tolerance: PositiveFloat = 1e-5
+    """The largest difference between a served prediction and the trainer's own."""
+
+
+class GatesConfig(Strict):
+    """When a run stops."""
+
+    data: DataGateConfig = DataGateConfig()
+    quality: Annotated[tuple[QualityBound, ...], Field(min_length=1)]
+    infra: InfraGateConfig = InfraGateConfig()

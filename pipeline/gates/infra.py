@@ -1,0 +1,176 @@
+"""The infra gate's evidence: a candidate loaded and asked by a separate process, and judged."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from pydantic import TypeAdapter
+from tensorflow_serving.apis import predict_pb2
+
+from models.signatures import SERVE_EXAMPLES
+from pipeline.gates.config import InfraGateConfig
+from pipeline.gates.verdict import Finding, Outcome
+from pipeline.processes import die_with_parent
+from serving.check import Measures, read_records
+
+REPORT_FILE = "report.json"
+_REPORT = TypeAdapter(list[Finding])
+_POLL_SECONDS = 0.1
+_LOG_LINES = 5
+_MEND_EXPORT = "Look at models/signatures.py: the exported graph does not do what the trainer's model does."
+
+
+def save_report(findings: list[Finding], folder: Path) -> None:
+    """Writes the findings into the InfraBlessing artifact."""
+    (folder / REPORT_FILE).write_bytes(_REPORT.dump_json(findings, indent=2))
+
+
+def load_report(folder: Path) -> list[Finding]:
+    """Reads what `save_report` wrote."""
+    return _REPORT.validate_json((folder / REPORT_FILE).read_bytes())
+
+
+def check_model(
+    model_path: str,
+    requests: list[predict_pb2.PredictRequest],
+    expected: np.ndarray,
+    config: InfraGateConfig,
+    folder: Path,
+) -> list[Finding]:
+    """Starts the process, asks it, and judges answers, times and memory.
+
+    Args:
+        model_path: The folder of the SavedModel.
+        requests: What to ask; each with the same examples, in the same order.
+        expected: The prediction for each example, float32 [batch].
+        config: The bounds.
+        folder: Keeps the requests, the answers and the process's log.
+    """
+    requests_path = folder / "requests.tfrecord"
+    with tf.io.TFRecordWriter(str(requests_path)) as writer:
+        for request in requests:
+            writer.write(request.SerializeToString())
+    answers_path = requests_path.with_name("answers.tfrecord")
+    failure = _run(model_path, requests_path, answers_path, config)
+    if failure is not None:
+        return [failure]
+    findings = [
+        _compare(request, predict_pb2.PredictResponse.FromString(record), expected, config)
+        for request, record in zip(requests, read_records(str(answers_path)), strict=True)
+    ]
+    measures = Measures.model_validate_json(Path(f"{answers_path}.json").read_bytes())
+    return findings + [
+        _bounded("load time", "process", measures.load_seconds, config.load_seconds, "s"),
+        _bounded(
+            f"request of {len(expected)} examples", "process", measures.request_milliseconds,
+            config.request_milliseconds, "ms",
+        ),
+        _bounded("peak memory", "process", measures.memory_mib, config.memory_mib, "MiB"),
+    ]  # fmt: skip
+
+
+def _run(model_path: str, requests_path: Path, answers_path: Path, config: InfraGateConfig) -> Finding | None:
+    """Runs the process within its budget; a finding if it did not end well."""
+    command = [sys.executable, "-m", "serving.check", model_path, str(requests_path), str(answers_path)]
+    log_path = requests_path.with_name("process.log")
+    seconds = config.load_seconds + len(_SIGNATURES) * 2 * config.request_milliseconds / 1000 + _IMPORT_SECONDS
+    with open(log_path, "wb") as log:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=die_with_parent(os.getpid())
+        )
+        try:
+            stopped = _wait(process, seconds, config.memory_mib)
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+    if stopped is not None:
+        return stopped
+    if process.returncode == 0:
+        return None
+    told = [line for line in log_path.read_text(errors="replace").splitlines() if line.strip()]
+    return Finding(
+        check="loads and answers",
+        where="process",
+        bound="exit code 0",
+        value=f"exit code {process.returncode}: {' '.join(told[-_LOG_LINES:])[-500:]}",
+        outcome=Outcome.FAILED,
+        mend=f"The whole output is in {log_path}.",
+    )
+
+
+def _wait(process: subprocess.Popen[bytes], seconds: float, memory_mib: float) -> Finding | None:
+    deadline = time.monotonic() + seconds
+    while process.poll() is None:
+        if time.monotonic() > deadline:
+            return _failed("time in all", f"≤ {seconds:.0f} s", "stopped")
+        used = _peak_mib(process.pid)
+        if used > memory_mib:
+            return _failed("peak memory", f"≤ {memory_mib:.0f} MiB", f"{used:.0f} MiB when stopped")
+        time.sleep(_POLL_SECONDS)
+    return None
+
+
+def _peak_mib(pid: int) -> float:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM")), 0.0)
+
+
+def _failed(check: str, bound: str, value: str) -> Finding:
+    return Finding(
+        check=check, where="process", bound=bound, value=value, outcome=Outcome.FAILED, mend="Raise gates.infra."
+    )
+
+
+_SIGNATURES: dict[str, Callable[[dict[str, np.ndarray]], np.ndarray]] = {
+    "serving_default": lambda outputs: next(iter(outputs.values())),
+    SERVE_EXAMPLES: lambda outputs: next(iter(outputs.values())),
+    "regress": lambda outputs: outputs["outputs"],
+    "classify": lambda outputs: outputs["scores"][:, 1],
+}
+"""The prediction in each signature's outputs."""
+
+_IMPORT_SECONDS = 60.0
+"""Beside the budget: starting Python and importing TensorFlow on a busy machine."""
+
+
+def _compare(
+    request: predict_pb2.PredictRequest,
+    response: predict_pb2.PredictResponse,
+    expected: np.ndarray,
+    config: InfraGateConfig,
+) -> Finding:
+    name = request.model_spec.signature_name
+    received = _SIGNATURES[name]({key: tf.make_ndarray(value) for key, value in response.outputs.items()})
+    bound = f"finite, within {config.tolerance:g} of the trainer's"
+    if received.shape != expected.shape:
+        value, holds = f"shape {received.shape} instead of {expected.shape}", False
+    elif not np.isfinite(received).all():
+        value, holds = f"{int((~np.isfinite(received)).sum())} of {received.size} not finite", False
+    else:
+        difference = float(np.max(np.abs(received - expected), initial=0.0))
+        value, holds = f"largest difference {difference:.1e}", difference <= config.tolerance
+    outcome = Outcome.PASSED if holds else Outcome.FAILED
+    return Finding(check="predictions", where=name, bound=bound, value=value, outcome=outcome, mend=_MEND_EXPORT)
+
+
+def _bounded(check: str, where: str, value: float, bound: float, unit: str) -> Finding:
+    return Finding(
+        check=check,
+        where=where,
+        bound=f"≤ {bound:g} {unit}",
+        value=f"{value:.1f} {unit}",
+        outcome=Outcome.PASSED if value <= bound else Outcome.FAILED,
+        mend="Make the model smaller, or raise the bound in gates.infra.",
+    )

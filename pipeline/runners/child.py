@@ -1,0 +1,140 @@
+"""One node in a process of its own, forked from the runner so that TFX is imported once.
+
+The fork is safe because the runner imports TensorFlow but never runs an operation, opens a gRPC channel or starts a
+thread of its own before it.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+import traceback
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import NoReturn
+
+from absl import logging
+from ml_metadata.proto import metadata_store_pb2 as pb
+from tfx.orchestration import metadata
+from tfx.orchestration.local import runner_utils
+from tfx.orchestration.portable import launcher
+from tfx.proto.orchestration import pipeline_pb2
+
+from pipeline.metadata import History
+from pipeline.processes import die_with_parent
+from pipeline.runners.reasons import cached_reason, ran_reason, resolved_reason
+from pipeline.runners.report import State
+from schema.errors import DiskError, ExitCode, HeadraceError
+
+
+class NodeError(HeadraceError):
+    """A node ended in an error that is not the user's data's or configuration's."""
+
+    exit_code = ExitCode.NODE
+
+
+@dataclass(frozen=True)
+class NodeResult:
+    """What became of a node."""
+
+    state: State
+    reason: str = ""
+    execution_id: int = 0
+    error: HeadraceError | None = None
+
+    def to_json(self) -> bytes:
+        """For the pipe to the runner."""
+        error = self.error.to_json() if self.error else None
+        return json.dumps([self.state.value, self.reason, self.execution_id, error]).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> NodeResult:
+        """The inverse of `to_json`."""
+        state, reason, execution_id, error = json.loads(data)
+        return cls(State(state), reason, execution_id, HeadraceError.from_json(error) if error else None)
+
+
+def run_in_child(
+    pipeline: pipeline_pb2.Pipeline, node: pipeline_pb2.PipelineNode, forced: bool, log_path: str, answer: Connection
+) -> NoReturn:
+    """What the forked process does: runs the node with all output in its log, answers, and ends.
+
+    It ends with `os._exit`, so that nothing that the runner had registered to run at exit runs twice.
+    """
+    os.setsid()  # Ctrl-C at the terminal reaches the runner only
+    die_with_parent(os.getppid())()
+    log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    logging.set_verbosity(logging.INFO)
+    logging.use_absl_handler()
+    node_id = node.node_info.id
+    try:
+        result = _launch(pipeline, node, forced)
+    except BaseException as error:
+        traceback.print_exc()
+        result = NodeResult(State.FAILED, error=_explain(error, node_id, log_path))
+    answer.send_bytes(result.to_json())
+    answer.close()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def _launch(pipeline: pipeline_pb2.Pipeline, node: pipeline_pb2.PipelineNode, forced: bool) -> NodeResult:
+    deployment = runner_utils.extract_local_deployment_config(pipeline)
+    connection = deployment.metadata_connection_config
+    connection_config = getattr(connection, connection.WhichOneof("connection_config"))
+    node_id = node.node_info.id
+    info = launcher.Launcher(
+        pipeline_node=node,
+        mlmd_connection=metadata.Metadata(connection_config),
+        pipeline_info=pipeline.pipeline_info,
+        pipeline_runtime_spec=pipeline.runtime_spec,
+        executor_spec=runner_utils.extract_executor_spec(deployment, node_id),
+        custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, node_id),
+    ).launch()
+    with metadata.Metadata(connection_config) as handle:
+        history = History(handle.store, pipeline.pipeline_info.id)
+        if info is None or not info.execution_id:
+            run_id = pipeline.runtime_spec.pipeline_run_id.field_value.string_value
+            closed = [verdict.gate.value for verdict in history.verdicts_of_run(run_id) if not verdict.passed]
+            return NodeResult(State.BLOCKED, f"the {' and the '.join(closed)} gate did not pass")
+        [execution] = handle.store.get_executions_by_id([info.execution_id])
+        if node.node_info.type.name.endswith(".Resolver"):
+            return NodeResult(State.DONE, resolved_reason(history, execution), execution.id)
+        return _result(history, node_id, execution, forced)
+
+
+def _result(history: History, node_id: str, execution: pb.Execution, forced: bool) -> NodeResult:
+    if execution.last_known_state == pb.Execution.COMPLETE:
+        reason = ran_reason(history, node_id, execution, forced=forced)
+        return NodeResult(State.DONE, reason, execution.id)
+    if execution.last_known_state == pb.Execution.CACHED:
+        return NodeResult(State.CACHED, cached_reason(history, execution), execution.id)
+    raise NodeError(
+        f"{node_id} was not run",
+        expected="all of its inputs to be resolved",
+        received=f"execution {execution.id} is {pb.Execution.State.Name(execution.last_known_state)}",
+    )
+
+
+def _explain(error: BaseException, node: str, log_path: str) -> HeadraceError:
+    if isinstance(error, HeadraceError):
+        return error
+    text = " ".join(str(error).split())
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in text:
+        return DiskError(
+            f"The disk is full: {node} could not write",
+            where=str(getattr(error, "filename", None) or log_path),
+            received=text[-300:],
+            mend="Free some space and run the same command again; finished nodes are kept.",
+        )
+    return NodeError(
+        f"{node} failed",
+        where=log_path,
+        received=f"{type(error).__name__}: {text[-400:]}",
+        mend="The whole log is in that file. Mend the cause and run the same command again; finished nodes are kept.",
+    )

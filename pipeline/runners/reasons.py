@@ -1,0 +1,117 @@
+"""Why a node was answered from the cache, or why it was not: read off ML Metadata after the fact."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ml_metadata.proto import metadata_store_pb2 as pb
+
+from pipeline.metadata import FINISHED, History
+
+_LONGEST = 60
+_BOOKKEEPING = ("name", "tfx_version", "code_location", "state", "__external_execution_index__", "current_model_id")
+
+
+def cached_reason(history: History, execution: pb.Execution) -> str:
+    """Which run the outputs come from."""
+    outputs = [
+        each for group in history.artifacts(execution.id, pb.Event.OUTPUT).values() for each in group
+    ]
+    producers = [producer for artifact in outputs if (producer := history.producer(artifact.id)) is not None]
+    source = f"run {history.run_of(max(producers))}" if producers else "an earlier run"
+    return f"same inputs, parameters and code as in {source}"
+
+
+def resolved_reason(history: History, execution: pb.Execution) -> str:
+    """What a resolver found."""
+    models = history.artifacts(execution.id, pb.Event.OUTPUT).get("baseline", [])
+    if not models:
+        return "there is no blessed model yet, so there is no baseline"
+    producer = history.producer(models[0].id)
+    return f"the baseline is model {models[0].id}" + (f" of run {history.run_of(producer)}" if producer else "")
+
+
+def ran_reason(history: History, node: str, execution: pb.Execution, *, forced: bool) -> str:
+    """What differs from the node's last execution, so that its outputs could not be used again."""
+    if forced:
+        return "forced"
+    earlier = [each for each in history.executions_of_node(node) if each.id < execution.id]
+    finished = [each for each in earlier if each.last_known_state in FINISHED]
+    if not finished:
+        return "the last attempt did not finish" if earlier else "first run of this node"
+    last = finished[-1]
+    differences = _input_differences(history, last, execution) + _property_differences(last, execution)
+    differences += _output_differences(history, last, execution)
+    if differences:
+        return "; ".join(differences)
+    if earlier[-1].id != last.id:
+        return "the last attempt did not finish"
+    return "the cached outputs are gone or an older run's"
+
+
+def _input_differences(history: History, before: pb.Execution, now: pb.Execution) -> list[str]:
+    old, new = (history.artifacts(each.id, pb.Event.INPUT) for each in (before, now))
+    differences = []
+    for key in sorted((set(old) | set(new)) - {key for key in old | new if key.startswith("_")}):
+        old_ids, new_ids = ([artifact.id for artifact in each.get(key, [])] for each in (old, new))
+        if old_ids == new_ids:
+            continue
+        if not old_ids or not new_ids:
+            differences.append(f"there is {'a' if new_ids else 'no'} {key} now")
+        else:
+            producer = history.producer(new_ids[-1])
+            differences.append(f"new {key}" + (f" from {history.node_of(producer)}" if producer else ""))
+    return differences
+
+
+def _property_differences(before: pb.Execution, now: pb.Execution) -> list[str]:
+    old, new = (_properties(each) for each in (before, now))
+    return [
+        text for key in sorted(set(old) | set(new)) if old.get(key) != new.get(key)
+        for text in _value_differences(key, old.get(key), new.get(key))
+    ]  # fmt: skip
+
+
+def _output_differences(history: History, before: pb.Execution, now: pb.Execution) -> list[str]:
+    """ExampleGen's driver notes what it found in the artifact."""
+    old, new = (history.artifacts(each.id, pb.Event.OUTPUT).get("examples", []) for each in (before, now))
+    if not old or not new:
+        return []
+    found = [each[0].custom_properties["input_fingerprint"].string_value for each in (old, new)]
+    if found[0] == found[1]:
+        return []
+    windows = [each[0].custom_properties["window"].string_value for each in (old, new)]
+    return ["the data changed" if windows[0] == windows[1] else f"new window: {windows[1]}"]
+
+
+def _properties(execution: pb.Execution) -> dict[str, Any]:
+    return {
+        key: _parsed(getattr(value, value.WhichOneof("value") or "string_value"))
+        for key, value in execution.custom_properties.items()
+        if key not in _BOOKKEEPING
+    }
+
+
+def _parsed(value: Any) -> Any:
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+def _value_differences(path: str, old: Any, new: Any) -> list[str]:
+    """Down to the innermost values that differ: `training.epochs: 3 → 4`."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return [
+            text
+            for key in sorted(set(old) | set(new))
+            if old.get(key) != new.get(key)
+            for text in _value_differences(f"{path}.{key}", old.get(key), new.get(key))
+        ]
+    if path == "code" or path.endswith(".code"):
+        return ["the code changed"]
+    old_text, new_text = json.dumps(old), json.dumps(new)
+    if len(old_text) + len(new_text) > _LONGEST:
+        return [f"{path} changed"]
+    return [f"{path}: {old_text} → {new_text}"]

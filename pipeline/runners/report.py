@@ -1,0 +1,81 @@
+"""What a run did, node by node: kept beside the run's logs and rewritten after each node."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+LOGS = "logs"
+REPORT_FILE = "run.json"
+
+
+class State(str, Enum):
+    """Of a node in a run."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    CACHED = "cached"
+    REUSED = "reused"
+    """Taken from the last run without a check (`--from`)."""
+    LEFT_OUT = "left out"
+    """Behind `--until`."""
+    BLOCKED = "blocked"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_good(self) -> bool:
+        """Whether what is behind the node may run."""
+        return self in (State.DONE, State.CACHED, State.REUSED)
+
+
+@dataclass
+class NodeReport:
+    """One node of a run."""
+
+    node: str
+    state: State = State.WAITING
+    seconds: float = 0.0
+    reason: str = ""
+    log: str = ""
+    execution_id: int = 0
+
+
+@dataclass
+class RunReport:
+    """One run."""
+
+    run_id: str
+    pipeline: str
+    nodes: dict[str, NodeReport]
+    started: float
+    seconds: float = 0.0
+    command: list[str] = field(default_factory=list)
+    outcome: str = "running"
+    error: str = ""
+
+    def save(self, home: Path) -> None:
+        """Replaces the report on disk; a reader never sees half of one."""
+        path = run_folder(home, self.run_id) / REPORT_FILE
+        unfinished = path.with_suffix(".unfinished")
+        unfinished.write_bytes(_ADAPTER.dump_json(self, indent=2))
+        os.replace(unfinished, path)
+
+
+_ADAPTER = TypeAdapter(RunReport)
+
+
+def run_folder(home: Path, run_id: str) -> Path:
+    """Holds a run's report and logs."""
+    return home / LOGS / run_id
+
+
+def load_reports(home: Path) -> list[RunReport]:
+    """All runs, oldest first."""
+    paths = sorted((home / LOGS).glob(f"*/{REPORT_FILE}"))
+    return sorted((_ADAPTER.validate_json(path.read_bytes()) for path in paths), key=lambda run: run.started)

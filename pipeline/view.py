@@ -1,0 +1,154 @@
+"""What a person sees: the progress of a run, verdict tables, errors. Everything that is printed is printed here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from datetime import datetime
+from types import TracebackType
+
+from rich import box
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.gates.verdict import Finding, Outcome, Verdict
+from pipeline.runners.report import RunReport, State
+from schema.errors import HeadraceError
+
+_STATE_STYLES = {
+    State.DONE: "green",
+    State.CACHED: "cyan",
+    State.REUSED: "cyan",
+    State.RUNNING: "bold yellow",
+    State.FAILED: "bold red",
+    State.BLOCKED: "magenta",
+    State.CANCELLED: "red",
+}
+_OUTCOME_STYLES = {
+    Outcome.PASSED: "green",
+    Outcome.NOTED: "yellow",
+    Outcome.ACCEPTED: "yellow",
+    Outcome.FAILED: "bold red",
+}
+_NODE_WIDTH = 20
+_MOST_PASSED = 12
+_PLAIN_WIDTH = 160
+
+
+def make_console(file_descriptor: int | None = None) -> Console:
+    """A console on standard output, or on a file descriptor that was put aside for it."""
+    if file_descriptor is None:
+        console = Console(highlight=False, soft_wrap=False)
+    else:
+        console = Console(file=open(file_descriptor, "w", closefd=False), highlight=False)
+    if not console.is_terminal:
+        console = Console(file=console.file, highlight=False, width=_PLAIN_WIDTH)
+    return console
+
+
+class Progress:
+    """One view of a run: a table that is redrawn on a terminal, a line for each node that ends elsewhere.
+
+    No thread draws it: the runner forks.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = Live(console=console, auto_refresh=False, transient=False) if console.is_terminal else None
+        self._told: set[str] = set()
+
+    def __enter__(self) -> Progress:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+    def __call__(self, report: RunReport) -> None:
+        """Shows the report as it is now."""
+        if self._live:
+            self._live.update(nodes_table(report), refresh=True)
+            return
+        for node in report.nodes.values():
+            if node.state not in (State.WAITING, State.RUNNING) and node.node not in self._told:
+                self._told.add(node.node)
+                line = f"{node.node:<{_NODE_WIDTH}} {node.state.value:<9} {node.seconds:>6.1f} s  {node.reason}"
+                self._console.print(Text(line.rstrip()), soft_wrap=True)
+
+
+def nodes_table(report: RunReport) -> Table:
+    """Node, state, seconds, why."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("node", min_width=_NODE_WIDTH, no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    table.add_column("seconds", justify="right", no_wrap=True)
+    table.add_column("why")
+    for node in report.nodes.values():
+        seconds = f"{node.seconds:.1f}" if node.seconds else ""
+        table.add_row(
+            node.node, Text(node.state.value, _STATE_STYLES.get(node.state, "dim")), seconds, Text(node.reason)
+        )
+    return table
+
+
+def show_verdict(console: Console, verdict: Verdict, accept: str, *, all_findings: bool = False) -> None:
+    """One table: what, where, bound, value, baseline, outcome; and how to go on if it failed.
+
+    Args:
+        console: Where to print.
+        verdict: What to show.
+        accept: The command that accepts the failed findings.
+        all_findings: Also the passed ones when there are many.
+    """
+    style = _OUTCOME_STYLES[verdict.outcome]
+    title = f"[bold]{verdict.gate.value} gate:[/] [{style}]{verdict.outcome.value}[/] ({verdict.summary.rstrip('.')})"
+    table = Table(title=title, title_justify="left", title_style="", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("check", "feature, slice or signature", "bound", "value", "baseline", "outcome"):
+        table.add_column(column, overflow="fold")
+    shown = [f for f in verdict.findings if all_findings or f.outcome is not Outcome.PASSED]
+    passed = [finding for finding in verdict.findings if finding not in shown]
+    for finding in shown + passed[:_MOST_PASSED]:
+        table.add_row(*map(Text, _cells(finding)), Text(finding.outcome.value, _OUTCOME_STYLES[finding.outcome]))
+    console.print(table)
+    if len(passed) > _MOST_PASSED:
+        console.print(f"  and {len(passed) - _MOST_PASSED} more that passed: headrace why {verdict.gate.value}\n")
+    for key, reason in verdict.accepted.items():
+        told = next(finding for finding in verdict.findings if finding.key == key)
+        console.print(Text(f"  accepted: {told.check} of {told.where}, because: {reason}\n"))
+    if not verdict.passed:
+        mends = dict.fromkeys(f.mend for f in verdict.findings if f.outcome is Outcome.FAILED and f.mend)
+        console.print(Text(f"  To mend:   {' '.join(mends)}"), soft_wrap=True)
+        console.print(Text(f"  To accept: {accept}\n"), soft_wrap=True)
+
+
+def _cells(finding: Finding) -> Iterable[str]:
+    return finding.check, finding.where, finding.bound, finding.value, finding.baseline
+
+
+def show_error(console: Console, error: HeadraceError) -> None:
+    """One paragraph."""
+    console.print(Text("Error: ", "bold red") + Text(str(error)), soft_wrap=True)
+
+
+def show_runs(console: Console, reports: list[RunReport]) -> None:
+    """The runs, newest last."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("run", "started", "outcome", "seconds", "nodes"):
+        table.add_column(column, no_wrap=True)
+    for report in reports:
+        states = [node.state for node in report.nodes.values()]
+        told = ", ".join(f"{states.count(state)} {state.value}" for state in State if state in states)
+        started = datetime.fromtimestamp(report.started).strftime("%Y-%m-%d %H:%M:%S")
+        table.add_row(report.run_id, started, report.outcome, f"{report.seconds:.0f}", told)
+    console.print(table)
+
+
+def elapsed(start: float) -> str:
+    """Seconds since `start` (of `time.monotonic`), for a person."""
+    return f"{time.monotonic() - start:.0f} s"

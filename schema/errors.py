@@ -1,0 +1,118 @@
+"""The one error type for a user's mistake, and the exit codes that tell mistakes apart."""
+
+from __future__ import annotations
+
+import json
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the process returns to its shell."""
+
+    OK = 0
+    INTERNAL = 1
+    USAGE = 2
+    CONFIG = 3
+    DATA = 4
+    SCHEMA = 5
+    DATA_GATE = 10
+    QUALITY_GATE = 11
+    INFRA_GATE = 12
+    NODE = 20
+    LOCKED = 21
+    DISK = 22
+    METADATA = 23
+    INTERRUPTED = 130
+
+
+class HeadraceError(Exception):
+    """A mistake that the user can mend, told in one paragraph.
+
+    Args:
+        what: What was wrong, as a sentence without its full stop.
+        where: The file, key, node or feature it was found in.
+        expected: What would have been right.
+        received: What was there instead.
+        mend: What to do about it.
+    """
+
+    exit_code: ExitCode = ExitCode.INTERNAL
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str | None = None,
+        expected: str | None = None,
+        received: str | None = None,
+        mend: str | None = None,
+    ) -> None:
+        self.what, self.where, self.expected, self.received, self.mend = what, where, expected, received, mend
+        super().__init__(what, where, expected, received, mend)
+
+    def __str__(self) -> str:
+        parts = [f"{self.what}."]
+        labelled = (("Where", self.where), ("Expected", self.expected), ("Received", self.received))
+        parts += [f"{label}: {text.rstrip('.')}." for label, text in labelled if text]
+        return " ".join(parts + ([self.mend] if self.mend else []))
+
+    def to_json(self) -> str:
+        """As text, for a process that cannot raise it here; see `from_json`."""
+        return json.dumps([type(self).__name__, *self.args])
+
+    @staticmethod
+    def from_json(text: str) -> HeadraceError:
+        """The inverse of `to_json`."""
+        name, *args = json.loads(text)
+        kinds = {kind.__name__: kind for kind in HeadraceError.__subclasses__()}
+        return _rebuild(kinds.get(name, HeadraceError), tuple(args))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self.args)
+
+
+def _rebuild(kind: type[HeadraceError], args: tuple[str | None, ...]) -> HeadraceError:
+    what, where, expected, received, mend = args
+    return kind(str(what), where=where, expected=expected, received=received, mend=mend)
+
+
+class UsageError(HeadraceError):
+    """A command that asks for what does not exist."""
+
+    exit_code = ExitCode.USAGE
+
+
+class ConfigError(HeadraceError):
+    """A pipeline's YAML file is missing or wrong."""
+
+    exit_code = ExitCode.CONFIG
+
+
+class DataError(HeadraceError):
+    """The source data cannot be what the pipeline was promised."""
+
+    exit_code = ExitCode.DATA
+
+
+class SchemaError(HeadraceError):
+    """The schema is missing, unreadable, or contradicts the configuration."""
+
+    exit_code = ExitCode.SCHEMA
+
+
+class LockedError(HeadraceError):
+    """Another run owns this pipeline's metadata."""
+
+    exit_code = ExitCode.LOCKED
+
+
+class DiskError(HeadraceError):
+    """The disk is full or cannot be written to."""
+
+    exit_code = ExitCode.DISK
+
+
+class MetadataError(HeadraceError):
+    """The metadata store cannot be read."""
+
+    exit_code = ExitCode.METADATA

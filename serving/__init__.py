@@ -1,0 +1,1 @@
+"""Serving: everything after the push."""

@@ -1,0 +1,83 @@
+"""Loads a model in a process of its own and answers recorded requests: what the infra check runs.
+
+    python -m serving.check MODEL REQUESTS ANSWERS
+
+REQUESTS is a TFRecord of `PredictRequest` protos; ANSWERS becomes a TFRecord of `PredictResponse` protos, in the
+same order, and `ANSWERS.json` the times and the memory. The process exits with 0 if every request was answered.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+
+import tensorflow as tf
+from pydantic import NonNegativeFloat
+from tensorflow_serving.apis import predict_pb2
+
+from schema.strict import Strict
+from serving.session_model import SessionModel
+
+
+class Measures(Strict):
+    """What answering took."""
+
+    load_seconds: NonNegativeFloat
+    """From the start of loading to the first answer."""
+    request_milliseconds: NonNegativeFloat
+    """Median over the requests, after the first of each signature."""
+    memory_mib: NonNegativeFloat
+    """Peak resident memory of the process."""
+
+
+def answer(model: SessionModel, request: predict_pb2.PredictRequest) -> predict_pb2.PredictResponse:
+    """Runs one request through the model."""
+    inputs = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
+    response = predict_pb2.PredictResponse(model_spec=request.model_spec)
+    for name, value in model.run(request.model_spec.signature_name, inputs).items():
+        response.outputs[name].CopyFrom(tf.make_tensor_proto(value))
+    return response
+
+
+def measure(model_path: str, requests: list[predict_pb2.PredictRequest], answers_path: str) -> Measures:
+    """Loads, answers each request, and times a second round."""
+    start = time.monotonic()
+    model = SessionModel(model_path)
+    answers = [answer(model, requests[0])]
+    loaded = time.monotonic() - start
+    answers += [answer(model, request) for request in requests[1:]]
+    with tf.io.TFRecordWriter(answers_path) as writer:
+        for response in answers:
+            writer.write(response.SerializeToString())
+    times = sorted(_seconds(model, request) for request in requests)
+    return Measures(
+        load_seconds=loaded,
+        request_milliseconds=1000 * times[len(times) // 2],
+        memory_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    )
+
+
+def read_records(path: str) -> list[bytes]:
+    """All records of an uncompressed TFRecord file."""
+    return [record.numpy() for record in tf.data.TFRecordDataset(path)]
+
+
+def _seconds(model: SessionModel, request: predict_pb2.PredictRequest) -> float:
+    start = time.monotonic()
+    answer(model, request)
+    return time.monotonic() - start
+
+
+def main(arguments: list[str]) -> None:
+    """See the module."""
+    model_path, requests_path, answers_path = arguments
+    requests = [predict_pb2.PredictRequest.FromString(record) for record in read_records(requests_path)]
+    measures = measure(model_path, requests, answers_path)
+    Path(f"{answers_path}.json").write_text(json.dumps(measures.model_dump()), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
