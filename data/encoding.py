@@ -52,7 +52,7 @@ def fits(column: pa.DataType, wanted: pa.DataType) -> bool:
     natural = natural_type(column)
     if natural is None or pa.types.is_null(column):
         return natural is not None
-    return natural == wanted or (pa.types.is_binary(natural) == pa.types.is_binary(wanted))
+    return bool(pa.types.is_binary(natural) == pa.types.is_binary(wanted))
 
 
 def encode(batch: pa.RecordBatch, wanted: dict[str, pa.DataType], where: str) -> list[bytes]:

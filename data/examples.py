@@ -68,7 +68,7 @@ def dropped_of(drop: DropConfig) -> str:
     return f"dropped/{drop.missing}"
 
 
-class WriteExamples(beam.DoFn):  # type: ignore[misc]
+class WriteExamples(beam.DoFn):
     """Reads each shard's block and writes its examples, gzipped, to `{split}/data_tfrecord-00000-of-00001.gz`."""
 
     def __init__(self, plan: ExamplesPlan) -> None:

@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
@@ -93,8 +94,10 @@ def find_window(config: DataConfig) -> Window:
 def find_spans(source: SourceConfig) -> list[Span]:
     """All spans of a source, by number. A path without `{SPAN}` is one span, numbered 0."""
     pattern = re.compile(
-        "(?P<span>[0-9]+)".join(fnmatch.translate(part).removesuffix(r"\Z").removesuffix(r"\z")
-                                for part in source.path.split(SPAN)) + r"\Z"
+        "(?P<span>[0-9]+)".join(
+            fnmatch.translate(part).removesuffix(r"\Z").removesuffix(r"\z") for part in source.path.split(SPAN)
+        )
+        + r"\Z"
     )
     found: dict[int, dict[str, list[str]]] = {}
     for path in _list(source.path.replace(SPAN, "*")):
@@ -115,7 +118,8 @@ def find_spans(source: SourceConfig) -> list[Span]:
         raise DataError(
             "No file matches the source",
             where=source.path,
-            expected="a glob that matches at least one file" + (f", with digits for {SPAN}" if source.has_spans else ""),
+            expected="a glob that matches at least one file"
+            + (f", with digits for {SPAN}" if source.has_spans else ""),
             mend="Check data.source.path; a relative path starts at the project's root.",
         )
     return [
@@ -162,7 +166,7 @@ def _content(path: str) -> bytes:
     if FileSystems.get_scheme(path) is not None:
         return str(FileSystems.checksum(path)).encode()
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with Path(path).open("rb") as file:
         while block := file.read(_BLOCK):
             digest.update(block)
     return digest.digest()

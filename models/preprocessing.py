@@ -134,9 +134,7 @@ def _categorical(feature: Feature, values: tf.Tensor, there: tf.Tensor) -> Tenso
 
 def _vocabulary(feature: Feature, values: tf.Tensor, there: tf.Tensor) -> Tensors:
     seen = _only(_text_of(values), there)
-    ids = tft.compute_and_apply_vocabulary(
-        seen, top_k=feature.size, num_oov_buckets=1, vocab_filename=feature.name
-    )
+    ids = tft.compute_and_apply_vocabulary(seen, top_k=feature.size, num_oov_buckets=1, vocab_filename=feature.name)
     return {feature.name: tf.sparse.to_dense(tf.SparseTensor(ids.indices, ids.values + 1, ids.dense_shape))[:, 0]}
 
 

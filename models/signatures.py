@@ -2,11 +2,13 @@
 
 | signature | takes | gives |
 | --- | --- | --- |
-| `serving_default` | raw features by name, each [batch] | `probability` (binary) or `prediction` (regression), float32 [batch] |
+| `serving_default` | raw features by name, each [batch] | `probability` or `prediction`, float32 [batch] |
 | `serve_examples` | `examples`: serialized tf.Examples, string [batch] | the same |
 | `classify` (binary) | `inputs`: serialized tf.Examples | `classes` string [batch, 2], `scores` float32 [batch, 2] |
 | `regress` | `inputs`: serialized tf.Examples | `outputs` float32 [batch] |
 | `transform_features` | `examples`: serialized tf.Examples | the model's inputs by name |
+
+A binary task answers `probability`, regression answers `prediction`.
 
 A raw feature is DT_STRING for BYTES, DT_FLOAT for FLOAT and DT_INT64 for INT; an INT that may be missing is
 DT_DOUBLE, since neither JSON nor a tensor has a null: NaN is missing, and so is the empty string.
@@ -40,7 +42,7 @@ def output_name(task: str) -> str:
     return "probability" if task == "binary" else "prediction"
 
 
-class ServedModel(tf.Module):  # type: ignore[misc]
+class ServedModel(tf.Module):
     """A trained model behind its transform graph, as SavedModel signatures.
 
     Args:
@@ -50,7 +52,9 @@ class ServedModel(tf.Module):  # type: ignore[misc]
         task: `binary` or `regression`.
     """
 
-    def __init__(self, model: keras.Model, transform: tft.TFTransformOutput, features: list[Feature], task: str):
+    def __init__(
+        self, model: keras.Model, transform: tft.TFTransformOutput, features: list[Feature], task: str
+    ) -> None:
         super().__init__()
         self._model_variables = [variable.value for variable in model.variables]
         self._transform_layer = transform.transform_features_layer()
@@ -67,9 +71,7 @@ class ServedModel(tf.Module):  # type: ignore[misc]
 
     def signatures(self) -> dict[str, Any]:
         """The concrete functions by signature name."""
-        raw = {
-            feature.name: tf.TensorSpec([None], raw_dtype(feature), name=feature.name) for feature in self._features
-        }
+        raw = {feature.name: tf.TensorSpec([None], raw_dtype(feature), name=feature.name) for feature in self._features}
         signatures = {
             "serving_default": tf.function(self._serve_raw).get_concrete_function(raw),
             SERVE_EXAMPLES: _of_examples(self._serve_examples, "examples"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,9 @@ from schema.errors import DataError
 
 KERAS_MODEL = "model.keras"
 """The trained Keras model in the model-run folder: the trainer's own, before any export."""
+
+HISTORY = "history.csv"
+"""Loss and metrics by epoch, in the model-run folder."""
 
 _SHUFFLE_BUFFER = 50_000
 _BLOCK = 16
@@ -51,10 +53,11 @@ def run_fn(fn_args: FnArgs) -> None:
     compile_model(model, label, training)
     model.summary(print_fn=logging.info)
     train = examples_dataset(fn_args.train_files, transform, label.name, training, shuffle=True)
-    model.fit(train, epochs=training.epochs, verbose=2, callbacks=[keras.callbacks.TensorBoard(fn_args.model_run_dir)])
+    history = keras.callbacks.CSVLogger(Path(fn_args.model_run_dir) / HISTORY)
+    model.fit(train, epochs=training.epochs, verbose=2, callbacks=[history])
     model.evaluate(examples_dataset(fn_args.eval_files, transform, label.name, training, shuffle=False), verbose=2)
 
-    model.save(os.path.join(fn_args.model_run_dir, KERAS_MODEL))
+    model.save(Path(fn_args.model_run_dir) / KERAS_MODEL)
     ServedModel(model, transform, features, label.task).save(fn_args.serving_model_dir)
 
 
@@ -104,14 +107,9 @@ def examples_dataset(
         inputs = tf.io.parse_example(serialized, spec)
         return inputs, inputs.pop(label)
 
-    return (
-        dataset.batch(training.batch_size)
-        .map(parse, num_parallel_calls=tf.data.AUTOTUNE)
-        .prefetch(tf.data.AUTOTUNE)
-    )
+    return dataset.batch(training.batch_size).map(parse, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
 def load_keras_model(model_run: Path) -> keras.Model:
     """The trained model that `run_fn` left in the model-run folder."""
     return keras.saving.load_model(model_run / KERAS_MODEL, compile=False)
-

@@ -1,0 +1,1 @@
+"""The pipeline: what runs, in which order, where."""

@@ -7,8 +7,10 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from rich.console import Console
+
 from pipeline.config import PipelineConfig, find_config, load_config, to_yaml
-from pipeline.view import make_console, show_error
+from pipeline.view import quiet_console, show_error
 from schema.errors import ExitCode, HeadraceError
 
 
@@ -20,14 +22,17 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def run_command(arguments: Sequence[str]) -> ExitCode:
     """Runs one command; a user's mistake is shown in one paragraph, never as a traceback."""
     parsed = _parser().parse_args(arguments)
-    try:
-        return ExitCode(parsed.command(parsed))
-    except HeadraceError as error:
-        show_error(make_console(), error)
-        return error.exit_code
-    except KeyboardInterrupt:
-        make_console().print("Interrupted.")
-        return ExitCode.INTERRUPTED
+    with quiet_console() as console:
+        try:
+            return ExitCode(parsed.command(parsed, console))
+        except HeadraceError as error:
+            show_error(console, error)
+            return error.exit_code
+        except KeyboardInterrupt:
+            console.print("Interrupted.")
+            return ExitCode.INTERRUPTED
+        except BrokenPipeError:  # the reader, such as `head`, has seen enough
+            return ExitCode.INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -57,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _command(commands: argparse._SubParsersAction, name: str, told: str, function: object) -> argparse.ArgumentParser:  # type: ignore[type-arg]
+def _command(commands: argparse._SubParsersAction, name: str, told: str, function: object) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(name, help=told, description=told.capitalize() + ".")
     parser.add_argument(
         "pipeline", nargs="?", default="flights", help="a name in pipeline/configs, or a .yaml file (default: flights)"
@@ -77,7 +82,7 @@ def _load(parsed: argparse.Namespace) -> PipelineConfig:
     return load_config(find_config(parsed.pipeline))
 
 
-def _run(parsed: argparse.Namespace) -> ExitCode:
+def _run(parsed: argparse.Namespace, console: Console) -> ExitCode:
     from pipeline.commands.run import RunOptions, run
 
     options = RunOptions(
@@ -88,29 +93,30 @@ def _run(parsed: argparse.Namespace) -> ExitCode:
         until_node=parsed.until_node,
         **({"jobs": parsed.jobs} if parsed.jobs else {}),
     )
-    return run(_load(parsed), options)
+    return run(console, _load(parsed), options)
 
 
-def _status(parsed: argparse.Namespace) -> ExitCode:
+def _status(parsed: argparse.Namespace, console: Console) -> ExitCode:
     from pipeline.commands.status import status
 
-    return status(make_console(), _load(parsed), parsed.runs)
+    return status(console, _load(parsed), parsed.runs)
 
 
-def _why(parsed: argparse.Namespace) -> ExitCode:
+def _why(parsed: argparse.Namespace, console: Console) -> ExitCode:
     from pipeline.commands.why import why
 
-    return why(make_console(), _load(parsed), parsed.pipeline, parsed.subject, parsed.run)
+    return why(console, _load(parsed), parsed.pipeline, parsed.subject, parsed.run)
 
 
-def _config(parsed: argparse.Namespace) -> ExitCode:
+def _config(parsed: argparse.Namespace, console: Console) -> ExitCode:
     path = find_config(parsed.pipeline)
     config = load_config(path)
-    print(to_yaml(config) if parsed.resolved else path.read_text(encoding="utf-8"), end="")
+    text = to_yaml(config) if parsed.resolved else path.read_text(encoding="utf-8")
+    console.out(text, end="", highlight=False)
     return ExitCode.OK
 
 
-def _doctor(parsed: argparse.Namespace) -> ExitCode:
+def _doctor(parsed: argparse.Namespace, console: Console) -> ExitCode:
     from pipeline.commands.doctor import doctor
 
-    return doctor(make_console(), parsed.pipeline)
+    return doctor(console, parsed.pipeline)

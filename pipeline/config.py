@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from data.config import SPAN, DataConfig
+from data.config import DataConfig
 from models.config import FeaturesConfig, LabelConfig, ModelConfig, TrainingConfig
 from pipeline.gates.config import GatesConfig
 from schema.errors import ConfigError
@@ -55,10 +55,8 @@ def find_config(name: str) -> Path:
     Raises:
         ConfigError: There is no such file.
     """
-    if name.endswith((".yaml", ".yml")) or "/" in name:
-        path = Path(name)
-    else:
-        path = CONFIGS / f"{name}.yaml"
+    is_path = name.endswith((".yaml", ".yml")) or "/" in name
+    path = Path(name) if is_path else CONFIGS / f"{name}.yaml"
     if not path.is_file():
         known = sorted(each.stem for each in CONFIGS.glob("*.yaml"))
         raise ConfigError(
@@ -93,7 +91,7 @@ def to_yaml(config: PipelineConfig) -> str:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
+        raw = _UniqueKeyLoader(path.read_text(encoding="utf-8")).get_single_data()
     except yaml.YAMLError as error:
         raise ConfigError("The configuration is not YAML", where=str(path), received=_one_line(error)) from None
     except (OSError, UnicodeDecodeError) as error:
@@ -112,7 +110,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
     """A safe loader that refuses a key given twice, which YAML forbids and PyYAML lets pass."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
                 raise yaml.constructor.ConstructorError(
@@ -194,6 +192,3 @@ def _with_absolute_paths(config: PipelineConfig, root: Path) -> PipelineConfig:
 def _absolute(path: str, root: Path) -> str:
     """A remote path stays as it is; `{SPAN}` may stand anywhere, so this is text, not a Path."""
     return path if "://" in path else str(root / path)
-
-
-__all__ = ["SPAN", "PipelineConfig", "find_config", "load_config", "to_yaml"]

@@ -186,6 +186,4 @@ def _accepted(accepted: Accepted, gate: GateName) -> str:
 
 
 def _gate_code(gate: str) -> str:
-    return code_fingerprint(
-        "pipeline/components/gate.py", "pipeline/gates/verdict.py", f"pipeline/gates/{gate}.py"
-    )
+    return code_fingerprint("pipeline/components/gate.py", "pipeline/gates/verdict.py", f"pipeline/gates/{gate}.py")

@@ -85,9 +85,7 @@ class History:
 
     def artifacts(self, execution_id: int, kind: int) -> dict[str, list[pb.Artifact]]:
         """The artifacts that an execution read (`pb.Event.INPUT`) or wrote (`pb.Event.OUTPUT`), by key."""
-        events = [
-            event for event in self.store.get_events_by_execution_ids([execution_id]) if event.type == kind
-        ]
+        events = [event for event in self.store.get_events_by_execution_ids([execution_id]) if event.type == kind]
         by_id = {each.id: each for each in self.store.get_artifacts_by_id([event.artifact_id for event in events])}
         found: dict[str, list[pb.Artifact]] = {}
         for event in events:

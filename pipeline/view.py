@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable
+import os
+import shlex
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from types import TracebackType
 
 from rich import box
@@ -37,15 +41,44 @@ _MOST_PASSED = 12
 _PLAIN_WIDTH = 160
 
 
-def make_console(file_descriptor: int | None = None) -> Console:
-    """A console on standard output, or on a file descriptor that was put aside for it."""
-    if file_descriptor is None:
-        console = Console(highlight=False, soft_wrap=False)
-    else:
-        console = Console(file=open(file_descriptor, "w", closefd=False), highlight=False)
-    if not console.is_terminal:
-        console = Console(file=console.file, highlight=False, width=_PLAIN_WIDTH)
-    return console
+@contextmanager
+def output_to(path: Path) -> Iterator[None]:
+    """Sends all output of this process and its libraries to a file.
+
+    Python's warnings, absl and TensorFlow's C++ all write to the file descriptors, so these are what is redirected.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    outputs = os.dup(1), os.dup(2)
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.close(file)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, output in enumerate(outputs, start=1):
+            os.dup2(output, number)
+            os.close(output)
+
+
+@contextmanager
+def quiet_console() -> Iterator[Console]:
+    """A console on the real output, while nothing else reaches it."""
+    real = os.dup(1)
+    try:
+        with output_to(Path(os.devnull)):
+            yield _make_console(real)
+    finally:
+        os.close(real)
+
+
+def _make_console(file_descriptor: int) -> Console:
+    file = os.fdopen(file_descriptor, "w", encoding="utf-8", closefd=False)
+    console = Console(file=file, highlight=False)
+    return console if console.is_terminal else Console(file=file, highlight=False, width=_PLAIN_WIDTH)
 
 
 class Progress:
@@ -97,34 +130,36 @@ def nodes_table(report: RunReport) -> Table:
     return table
 
 
-def show_verdict(console: Console, verdict: Verdict, accept: str, *, all_findings: bool = False) -> None:
+def show_verdict(console: Console, verdict: Verdict, pipeline: str, *, all_findings: bool = False) -> None:
     """One table: what, where, bound, value, baseline, outcome; and how to go on if it failed.
 
     Args:
         console: Where to print.
         verdict: What to show.
-        accept: The command that accepts the failed findings.
+        pipeline: As the user names it, for the commands that are suggested.
         all_findings: Also the passed ones when there are many.
     """
     style = _OUTCOME_STYLES[verdict.outcome]
-    title = f"[bold]{verdict.gate.value} gate:[/] [{style}]{verdict.outcome.value}[/] ({verdict.summary.rstrip('.')})"
-    table = Table(title=title, title_justify="left", title_style="", box=box.SIMPLE_HEAD, pad_edge=False)
+    title = Text(f"{verdict.gate.value} gate: ", "bold") + Text(verdict.outcome.value, style)
+    console.print(title + Text(f" ({verdict.summary.rstrip('.')})"), soft_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("check", "feature, slice or signature", "bound", "value", "baseline", "outcome"):
         table.add_column(column, overflow="fold")
-    shown = [f for f in verdict.findings if all_findings or f.outcome is not Outcome.PASSED]
-    passed = [finding for finding in verdict.findings if finding not in shown]
+    shown = [each for each in verdict.findings if all_findings or each.outcome is not Outcome.PASSED]
+    passed = [each for each in verdict.findings if each not in shown]
     for finding in shown + passed[:_MOST_PASSED]:
         table.add_row(*map(Text, _cells(finding)), Text(finding.outcome.value, _OUTCOME_STYLES[finding.outcome]))
     console.print(table)
     if len(passed) > _MOST_PASSED:
-        console.print(f"  and {len(passed) - _MOST_PASSED} more that passed: headrace why {verdict.gate.value}\n")
+        command = f"headrace why {shlex.quote(pipeline)} {verdict.gate.value}"
+        console.print(f"  and {len(passed) - _MOST_PASSED} more that passed: {command}\n", soft_wrap=True)
     for key, reason in verdict.accepted.items():
         told = next(finding for finding in verdict.findings if finding.key == key)
         console.print(Text(f"  accepted: {told.check} of {told.where}, because: {reason}\n"))
     if not verdict.passed:
         mends = dict.fromkeys(f.mend for f in verdict.findings if f.outcome is Outcome.FAILED and f.mend)
         console.print(Text(f"  To mend:   {' '.join(mends)}"), soft_wrap=True)
-        console.print(Text(f"  To accept: {accept}\n"), soft_wrap=True)
+        console.print(Text(f"  To accept: headrace run {shlex.quote(pipeline)} --accept 'REASON'\n"), soft_wrap=True)
 
 
 def _cells(finding: Finding) -> Iterable[str]:
@@ -147,8 +182,3 @@ def show_runs(console: Console, reports: list[RunReport]) -> None:
         started = datetime.fromtimestamp(report.started).strftime("%Y-%m-%d %H:%M:%S")
         table.add_row(report.run_id, started, report.outcome, f"{report.seconds:.0f}", told)
     console.print(table)
-
-
-def elapsed(start: float) -> str:
-    """Seconds since `start` (of `time.monotonic`), for a person."""
-    return f"{time.monotonic() - start:.0f} s"

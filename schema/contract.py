@@ -104,4 +104,4 @@ def string_domain(feature: schema_pb2.Feature, schema: schema_pb2.Schema) -> lis
 
 def is_required(feature: schema_pb2.Feature) -> bool:
     """Whether every example must carry the feature."""
-    return feature.presence.min_fraction >= 1.0
+    return bool(feature.presence.min_fraction >= 1.0)

@@ -123,6 +123,6 @@ def _flush_folder(path: Path) -> None:
 
 @contextmanager
 def _locked(base_path: Path) -> Iterator[None]:
-    with open(base_path / _LOCK, "w") as file:
+    with (base_path / _LOCK).open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

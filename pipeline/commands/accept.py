@@ -8,9 +8,7 @@ from pipeline.runners.report import RunReport
 from schema.errors import UsageError
 
 
-def accepted_findings(
-    history: History, reports: list[RunReport], reason: str | None
-) -> dict[GateName, dict[str, str]]:
+def accepted_findings(history: History, reports: list[RunReport], reason: str | None) -> dict[GateName, dict[str, str]]:
     """All accepted findings by gate, with reasons.
 
     A reason given now accepts what the last run's gates refused: exactly those findings with exactly those values.

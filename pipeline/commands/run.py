@@ -19,13 +19,12 @@ from pipeline.commands.accept import accepted_findings
 from pipeline.config import PipelineConfig
 from pipeline.gates.verdict import GateName, Verdict
 from pipeline.metadata import History, open_store
-from pipeline.runners.report import RunReport, State, load_reports, run_folder
-from pipeline.view import Progress, make_console, show_error, show_verdict
+from pipeline.runners.report import RunReport, State, close_killed, load_reports, run_folder
+from pipeline.view import Progress, output_to, show_error, show_verdict
 from schema.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from tfx.proto.orchestration import pipeline_pb2
 
     from pipeline.runners.local import LocalRunner
 
@@ -44,7 +43,7 @@ class RunOptions:
     jobs: int = field(default_factory=lambda: max(2, os.cpu_count() or 1))
 
 
-def run(config: PipelineConfig, options: RunOptions) -> ExitCode:
+def run(console: Console, config: PipelineConfig, options: RunOptions) -> ExitCode:
     """Runs the pipeline and shows it; returns what the process should.
 
     Raises:
@@ -54,8 +53,9 @@ def run(config: PipelineConfig, options: RunOptions) -> ExitCode:
 
     started = time.monotonic()
     with run_lock(config.home):
+        close_killed(config.home)
         run_id = _new_run(config.home)
-        with _quiet(run_folder(config.home, run_id) / _RUNNER_LOG) as console:
+        with output_to(run_folder(config.home, run_id) / _RUNNER_LOG):
             from pipeline import preflight
 
             window = preflight.check(config)
@@ -73,9 +73,7 @@ def run(config: PipelineConfig, options: RunOptions) -> ExitCode:
             except KeyboardInterrupt:
                 recover(history, config.home / "artifacts")
                 _close(runner.report, config.home, "interrupted", started)
-                console.print(
-                    f"Interrupted. Finished nodes are kept: {_command(options.pipeline)} goes on from there."
-                )
+                console.print(f"Interrupted. Finished nodes are kept: {_command(options.pipeline)} goes on from there.")
                 return ExitCode.INTERRUPTED
             return _conclude(console, config, options, runner, history, started)
 
@@ -115,7 +113,7 @@ def _conclude(
     verdicts = history.verdicts_of_run(report.run_id)
     console.print()
     for verdict in verdicts:
-        show_verdict(console, verdict, f"{_command(options.pipeline)} --accept 'REASON'")
+        show_verdict(console, verdict, options.pipeline)
     closed = [verdict for verdict in verdicts if not verdict.passed]
     code = _exit_code(runner, closed)
     outcome = {ExitCode.OK: "succeeded", ExitCode.NODE: "failed"}.get(code, "stopped" if closed else "failed")
@@ -146,7 +144,9 @@ def _pushed_line(history: History, report: RunReport) -> str:
     if pusher.state is State.LEFT_OUT:
         return f"Done in {report.seconds:.0f} s; nothing was to be pushed."
     pushed = history.pushed()[-1].custom_properties
-    place = f"version {pushed['pushed_version'].string_value} in {Path(pushed['pushed_destination'].string_value).parent}"
+    place = (
+        f"version {pushed['pushed_version'].string_value} in {Path(pushed['pushed_destination'].string_value).parent}"
+    )
     if pusher.state is State.DONE and pushed["is_new"].int_value:
         return f"Pushed {place} in {report.seconds:.0f} s."
     return f"Nothing new to push: this model is {place}. Done in {report.seconds:.0f} s."
@@ -170,26 +170,6 @@ def _new_run(home: Path) -> str:
         except FileExistsError:
             continue
         return run_id
-
-
-@contextmanager
-def _quiet(log_path: Path) -> Iterator[Console]:
-    """Sends all output of this process and its libraries to a log, and yields a console on the real output."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    outputs = os.dup(1), os.dup(2)
-    log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.close(log)
-    try:
-        yield make_console(outputs[0])
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        for number, output in enumerate(outputs, start=1):
-            os.dup2(output, number)
-            os.close(output)
 
 
 @contextmanager

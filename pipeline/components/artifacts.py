@@ -5,7 +5,7 @@ from __future__ import annotations
 from tfx.types import artifact
 
 
-class GateVerdict(artifact.Artifact):  # type: ignore[misc]
+class GateVerdict(artifact.Artifact):
     """What a gate decided: `verdict.json` in the artifact's folder, see `pipeline.gates.verdict`.
 
     Custom properties: `gate`, `outcome`, `passed` (1 or 0: what conditions ask), `accepted` (JSON of the findings

@@ -12,7 +12,7 @@ from pipeline.gates.verdict import GateName
 _MODEL_GATES = (GateName.QUALITY, GateName.INFRA)
 
 
-class LatestBlessedModelStrategy(resolver.ResolverStrategy):  # type: ignore[misc]
+class LatestBlessedModelStrategy(resolver.ResolverStrategy):
     """The newest model, other than the candidate, whose last verdict from each model gate is a pass.
 
     TFX's own strategy may answer with the candidate itself once that is blessed, so that a repeated run compares the
@@ -30,9 +30,7 @@ class LatestBlessedModelStrategy(resolver.ResolverStrategy):  # type: ignore[mis
         last: dict[tuple[str, int], bool] = {}
         for verdict in sorted(input_dict["verdict"], key=lambda artifact: artifact.id):
             model_id = verdict.get_int_custom_property(MODEL_ID)
-            last[verdict.get_string_custom_property("gate"), model_id] = bool(
-                verdict.get_int_custom_property("passed")
-            )
+            last[verdict.get_string_custom_property("gate"), model_id] = bool(verdict.get_int_custom_property("passed"))
         blessed = [
             model
             for model in sorted(input_dict["baseline"], key=lambda artifact: artifact.id, reverse=True)

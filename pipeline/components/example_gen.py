@@ -38,7 +38,7 @@ COUNTS = "counts"
 """Custom property of the examples: JSON of the examples in each split and the rows left out, with reasons."""
 
 
-class ExampleGenDriver(driver.Driver):  # type: ignore[misc]
+class ExampleGenDriver(driver.Driver):
     """Chooses the spans and fingerprints them before the cache is asked, so that the same data is not read twice."""
 
     def run(self, execution_info: data_types.ExecutionInfo) -> driver_output_pb2.DriverOutput:
@@ -54,7 +54,7 @@ class ExampleGenDriver(driver.Driver):  # type: ignore[misc]
         return output
 
 
-class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):  # type: ignore[misc]
+class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
     """Writes the window's examples, split by split."""
 
     def Do(
@@ -95,7 +95,7 @@ class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):  # type: ignore[m
         examples_utils.set_file_format(artifact, "tfrecords_gzip")
 
 
-class ExampleGenSpec(component_spec.ComponentSpec):  # type: ignore[misc]
+class ExampleGenSpec(component_spec.ComponentSpec):
     """What ExampleGen takes and gives."""
 
     PARAMETERS = {
@@ -108,7 +108,7 @@ class ExampleGenSpec(component_spec.ComponentSpec):  # type: ignore[misc]
     OUTPUTS = {"examples": component_spec.ChannelParameter(type=standard_artifacts.Examples)}
 
 
-class ExampleGen(base_beam_component.BaseBeamComponent):  # type: ignore[misc]
+class ExampleGen(base_beam_component.BaseBeamComponent):
     """Ingests the window of spans that one run trains and evaluates on.
 
     Args:
@@ -151,9 +151,7 @@ def plan_shards(data: DataConfig, window: Window) -> list[Shard]:
         for path in span.files:
             info = inspect(path, data.source.format)
             blocks += [(block, tuple(info.columns), split) for block in info.blocks]
-    return [
-        Shard(index, len(blocks), block, columns, split) for index, (block, columns, split) in enumerate(blocks)
-    ]
+    return [Shard(index, len(blocks), block, columns, split) for index, (block, columns, split) in enumerate(blocks)]
 
 
 def _window(text: str | None) -> Window | None:

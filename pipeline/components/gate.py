@@ -37,7 +37,7 @@ from schema.contract import load_schema
 MODEL_ID = "model_id"
 
 
-class Passed(conditional.Cond):  # type: ignore[misc]
+class Passed(conditional.Cond):
     """What is defined under it runs only if the gate passed."""
 
     def __init__(self, gate: BaseComponent) -> None:

@@ -31,7 +31,7 @@ from pipeline.gates.verdict import Outcome
 from schema.errors import DataError
 
 
-class InfraValidatorExecutor(base_executor.BaseExecutor):  # type: ignore[misc]
+class InfraValidatorExecutor(base_executor.BaseExecutor):
     """Asks the candidate real requests and reports what it answered."""
 
     def Do(
@@ -62,12 +62,10 @@ class InfraValidatorExecutor(base_executor.BaseExecutor):  # type: ignore[misc]
         (folder / ("INFRA_BLESSED" if blessed else "INFRA_NOT_BLESSED")).touch()
 
 
-class InfraValidatorSpec(component_spec.ComponentSpec):  # type: ignore[misc]
+class InfraValidatorSpec(component_spec.ComponentSpec):
     """What InfraValidator takes and gives."""
 
-    PARAMETERS = {
-        name: component_spec.ExecutionParameter(type=str) for name in ("config", "features", "task", "code")
-    }
+    PARAMETERS = {name: component_spec.ExecutionParameter(type=str) for name in ("config", "features", "task", "code")}
     INPUTS = {
         "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
         "model_run": component_spec.ChannelParameter(type=standard_artifacts.ModelRun),
@@ -77,7 +75,7 @@ class InfraValidatorSpec(component_spec.ComponentSpec):  # type: ignore[misc]
     OUTPUTS = {"blessing": component_spec.ChannelParameter(type=standard_artifacts.InfraBlessing)}
 
 
-class InfraValidator(base_component.BaseComponent):  # type: ignore[misc]
+class InfraValidator(base_component.BaseComponent):
     """See the module. The inputs are named as the specification names them."""
 
     SPEC_CLASS = InfraValidatorSpec

@@ -24,7 +24,7 @@ from serving.push import push
 _VERDICTS = ("data_verdict", "quality_verdict", "infra_verdict")
 
 
-class PusherExecutor(base_executor.BaseExecutor):  # type: ignore[misc]
+class PusherExecutor(base_executor.BaseExecutor):
     """Publishes the model, or finds it already published."""
 
     def Do(
@@ -66,12 +66,10 @@ class PusherExecutor(base_executor.BaseExecutor):  # type: ignore[misc]
         artifact.set_int_custom_property("is_new", int(pushed.is_new))
 
 
-class PusherSpec(component_spec.ComponentSpec):  # type: ignore[misc]
+class PusherSpec(component_spec.ComponentSpec):
     """What Pusher takes and gives."""
 
-    PARAMETERS = {
-        name: component_spec.ExecutionParameter(type=str) for name in ("pipeline", "path", "config", "code")
-    }
+    PARAMETERS = {name: component_spec.ExecutionParameter(type=str) for name in ("pipeline", "path", "config", "code")}
     INPUTS = {
         "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
         "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
@@ -83,7 +81,7 @@ class PusherSpec(component_spec.ComponentSpec):  # type: ignore[misc]
     OUTPUTS = {"pushed_model": component_spec.ChannelParameter(type=standard_artifacts.PushedModel)}
 
 
-class Pusher(base_component.BaseComponent):  # type: ignore[misc]
+class Pusher(base_component.BaseComponent):
     """See the module. The inputs are named as the specification names them."""
 
     SPEC_CLASS = PusherSpec

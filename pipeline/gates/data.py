@@ -117,12 +117,12 @@ def _bound(feature: schema_pb2.Feature | None, kind: int, schema: schema_pb2.Sch
     if "_BIG_" in name or "_SMALL_" in name:
         low, high = _range(feature)
         return f"{low:g} to {high:g}"
-    if name.startswith("INT_TYPE") or name.startswith("FLOAT_TYPE"):
+    if name.startswith(("INT_TYPE", "FLOAT_TYPE")):
         return "a finite number" if "NAN" in name or "INF" in name else schema_pb2.FeatureType.Name(feature.type)
     if "MISSING" in name or "COLUMN_DROPPED" in name or "FRACTION" in name or "PRESENT" in name:
         return f"in ≥ {feature.presence.min_fraction:.0%} of examples"
     if "TYPE" in name:
-        return schema_pb2.FeatureType.Name(feature.type)
+        return str(schema_pb2.FeatureType.Name(feature.type))
     return "as in the schema"
 
 

