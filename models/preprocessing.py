@@ -42,9 +42,11 @@ def preprocessing_fn(inputs: dict[str, tf.Tensor | tf.SparseTensor], custom_conf
     Returns:
         Model inputs by name, see `input_shapes`; the label as float32 [batch].
     """
-    outputs: Tensors = {}
-    for feature in map(Feature.from_json, custom_config["features"]):
-        outputs.update(_TRANSFORMS[feature.role](feature, *_dense(inputs[feature.name])))
+    features = [Feature.from_json(raw) for raw in custom_config["features"]]
+    outputs = _standardized([(each, *_dense(inputs[each.name])) for each in features if each.role is Role.NUMERIC])
+    for feature in features:
+        if feature.role is not Role.NUMERIC:
+            outputs.update(_TRANSFORMS[feature.role](feature, *_dense(inputs[feature.name])))
     label, _ = _dense(inputs[custom_config["label"]])
     outputs[custom_config["label"]] = tf.cast(label, tf.float32)
     return outputs
@@ -104,16 +106,26 @@ def _flag(there: tf.Tensor) -> tf.Tensor:
     return 1.0 - tf.cast(there, tf.float32)
 
 
-def _numeric(feature: Feature, values: tf.Tensor, there: tf.Tensor) -> Tensors:
-    values = tf.cast(values, tf.float32)
-    seen = _only(values, there)
-    mean, variance = tft.mean(seen), tft.var(seen)
-    standard = (values - mean) * tf.where(variance > 0, tf.math.rsqrt(variance), tf.zeros_like(variance))
-    standard = tf.clip_by_value(standard, -_WIDEST_Z, _WIDEST_Z)
-    return {
-        feature.name: tf.where(there, standard, tf.zeros_like(standard)),
-        feature.name + MISSING_SUFFIX: _flag(there),
-    }
+def _standardized(numbers: list[tuple[Feature, tf.Tensor, tf.Tensor]]) -> Tensors:
+    """All numeric features: zero mean and unit variance over the values that are there.
+
+    They are analyzed as the columns of one sparse matrix: each analyzer is a set of Beam stages, so their number must
+    not grow with the number of features.
+    """
+    if not numbers:
+        return {}
+    values = tf.stack([tf.cast(values, tf.float32) for _, values, _ in numbers], axis=1)
+    there = tf.stack([there for _, _, there in numbers], axis=1)
+    seen = tf.SparseTensor(tf.where(there), tf.boolean_mask(values, there), tf.shape(values, tf.int64))
+    mean, variance = tft.mean(seen, reduce_instance_dims=False), tft.var(seen, reduce_instance_dims=False)
+    scale = tf.where(variance > 0, tf.math.rsqrt(variance), tf.zeros_like(variance))
+    standard = tf.clip_by_value((values - mean) * scale, -_WIDEST_Z, _WIDEST_Z)
+    standard = tf.where(there, standard, tf.zeros_like(standard))
+    outputs: Tensors = {}
+    for column, (feature, _, is_there) in enumerate(numbers):
+        outputs[feature.name] = standard[:, column]
+        outputs[feature.name + MISSING_SUFFIX] = _flag(is_there)
+    return outputs
 
 
 def _boolean(feature: Feature, values: tf.Tensor, there: tf.Tensor) -> Tensors:
@@ -170,7 +182,6 @@ def _id(ids: tf.Tensor, there: tf.Tensor) -> tf.Tensor:
 
 
 _TRANSFORMS: dict[Role, Callable[[Feature, tf.Tensor, tf.Tensor], Tensors]] = {
-    Role.NUMERIC: _numeric,
     Role.BOOLEAN: _boolean,
     Role.CATEGORICAL: _categorical,
     Role.VOCABULARY: _vocabulary,

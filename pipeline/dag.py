@@ -111,26 +111,6 @@ def _nodes(config: PipelineConfig, accepted: Accepted) -> list[BaseNode]:
             custom_config=_training(config, features),
         )
         model = trainer.outputs["model"]
-        baseline = Resolver(
-            strategy_class=LatestBlessedModelStrategy,
-            baseline=Channel(type=Model),
-            verdict=Channel(type=GateVerdict),
-            candidate=model,
-        ).with_id("LatestBlessedModel")
-        evaluator = Evaluator(
-            examples=examples,
-            model=model,
-            baseline_model=baseline.outputs["baseline"],
-            eval_config=eval_config(config.label, config.gates.quality),
-            example_splits=[EVAL],
-        )
-        quality_gate = QualityGate(
-            evaluation=evaluator.outputs["evaluation"],
-            model=model,
-            config=gates,
-            accepted=_accepted(accepted, GateName.QUALITY),
-            code=_gate_code("quality"),
-        )
         infra_validator = InfraValidator(
             model=model,
             model_run=trainer.outputs["model_run"],
@@ -148,26 +128,48 @@ def _nodes(config: PipelineConfig, accepted: Accepted) -> list[BaseNode]:
             code=_gate_code("infra"),
         )
 
-        with Passed(quality_gate), Passed(infra_gate):
-            pusher = Pusher(
-                model=model,
+        with Passed(infra_gate):  # first, because TFMA breaks on predictions that are not finite
+            baseline = Resolver(
+                strategy_class=LatestBlessedModelStrategy,
+                baseline=Channel(type=Model),
+                verdict=Channel(type=GateVerdict),
+                candidate=model,
+            ).with_id("LatestBlessedModel")
+            evaluator = Evaluator(
                 examples=examples,
-                schema=schema_gen.outputs["schema"],
-                statistics=statistics_gen.outputs["statistics"],
-                evaluation=evaluator.outputs["evaluation"],
-                data_verdict=data_gate.outputs["verdict"],
-                quality_verdict=quality_gate.outputs["verdict"],
-                infra_verdict=infra_gate.outputs["verdict"],
-                pipeline=config.name,
-                path=config.push.path,
-                config=config.model_dump_json(by_alias=True),
-                code=code_fingerprint("serving/push.py", "pipeline/components/pusher.py"),
+                model=model,
+                baseline_model=baseline.outputs["baseline"],
+                eval_config=eval_config(config.label, config.gates.quality),
+                example_splits=[EVAL],
             )
+            quality_gate = QualityGate(
+                evaluation=evaluator.outputs["evaluation"],
+                model=model,
+                config=gates,
+                accepted=_accepted(accepted, GateName.QUALITY),
+                code=_gate_code("quality"),
+            )
+
+            with Passed(quality_gate):
+                pusher = Pusher(
+                    model=model,
+                    examples=examples,
+                    schema=schema_gen.outputs["schema"],
+                    statistics=statistics_gen.outputs["statistics"],
+                    evaluation=evaluator.outputs["evaluation"],
+                    data_verdict=data_gate.outputs["verdict"],
+                    quality_verdict=quality_gate.outputs["verdict"],
+                    infra_verdict=infra_gate.outputs["verdict"],
+                    pipeline=config.name,
+                    path=config.push.path,
+                    config=config.model_dump_json(by_alias=True),
+                    code=code_fingerprint("serving/push.py", "pipeline/components/pusher.py"),
+                )
 
     return [
         example_gen, statistics_gen, schema_gen, example_validator, data_gate,
-        transform, trainer, baseline, evaluator, quality_gate,
-        infra_validator, infra_gate, pusher,
+        transform, trainer, infra_validator, infra_gate,
+        baseline, evaluator, quality_gate, pusher,
     ]  # fmt: skip
 
 

@@ -25,6 +25,7 @@ REPORT_FILE = "report.json"
 _REPORT = TypeAdapter(list[Finding])
 _POLL_SECONDS = 0.1
 _LOG_LINES = 5
+_MEND_TRAINING = "The training diverged: lower training.learning_rate, or look for extreme values in the examples."
 _MEND_EXPORT = "Look at models/signatures.py: the exported graph does not do what the trainer's model does."
 
 
@@ -152,16 +153,23 @@ def _compare(
 ) -> Finding:
     name = request.model_spec.signature_name
     received = _SIGNATURES[name]({key: tf.make_ndarray(value) for key, value in response.outputs.items()})
-    bound = f"finite, within {config.tolerance:g} of the trainer's"
+    mend = _MEND_EXPORT
     if received.shape != expected.shape:
         value, holds = f"shape {received.shape} instead of {expected.shape}", False
     elif not np.isfinite(received).all():
         value, holds = f"{int((~np.isfinite(received)).sum())} of {received.size} not finite", False
+        mend = _MEND_TRAINING
     else:
         difference = float(np.max(np.abs(received - expected), initial=0.0))
         value, holds = f"largest difference {difference:.1e}", difference <= config.tolerance
-    outcome = Outcome.PASSED if holds else Outcome.FAILED
-    return Finding(check="predictions", where=name, bound=bound, value=value, outcome=outcome, mend=_MEND_EXPORT)
+    return Finding(
+        check="predictions",
+        where=name,
+        bound=f"finite, within {config.tolerance:g} of the trainer's",
+        value=value,
+        outcome=Outcome.PASSED if holds else Outcome.FAILED,
+        mend=mend,
+    )
 
 
 def _bounded(check: str, value: float, bound: float, unit: str) -> Finding:

@@ -17,8 +17,8 @@ class GateName(str, Enum):
     """The three gates, in the order of the pipeline."""
 
     DATA = "data"
-    QUALITY = "quality"
     INFRA = "infra"
+    QUALITY = "quality"
 
     @property
     def exit_code(self) -> ExitCode:

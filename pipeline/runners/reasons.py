@@ -23,7 +23,7 @@ def cached_reason(history: History, execution: pb.Execution) -> str:
 
 def resolved_reason(history: History, execution: pb.Execution) -> str:
     """What a resolver found."""
-    models = history.artifacts(execution.id, pb.Event.OUTPUT).get("baseline", [])
+    models = history.artifacts(execution.id, pb.Event.INTERNAL_OUTPUT).get("baseline", [])
     if not models:
         return "there is no blessed model yet, so there is no baseline"
     producer = history.producer(models[0].id)

@@ -1,0 +1,142 @@
+"""The whole pipeline on small flights: pushed, cached, retrained on a new month, gated."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import tensorflow as tf
+from e2e_tools import headrace, states
+from projects import REPOSITORY, Project, make_project
+
+from schema.errors import ExitCode
+from serving.push import PROVENANCE, read_manifest, versions
+from serving.session_model import SessionModel
+
+
+@pytest.fixture(scope="module")
+def pushed(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project that has run once."""
+    project = make_project(tmp_path_factory.mktemp("flights"))
+    result = headrace("run", str(project.config_path))
+    assert result.returncode == ExitCode.OK, result.stdout
+    assert result.stderr == ""
+    for gate in ("data", "quality", "infra"):
+        assert f"{gate} gate: passed" in result.stdout
+    assert "There is no blessed model yet" in result.stdout
+    assert set(states(project).values()) == {"done"}
+    return project
+
+
+def test_pushed_model_carries_what_it_came_from(pushed: Project) -> None:
+    [version] = versions(pushed.push_path)
+    folder = pushed.push_path / str(version)
+    assert (folder / "saved_model.pb").is_file()
+    provenance = folder / PROVENANCE
+    assert (provenance / "schema.pbtxt").read_bytes() == (pushed.folder / "flights.pbtxt").read_bytes()
+    assert (provenance / "statistics" / "FeatureStats.pb").stat().st_size > 0
+    assert (provenance / "evaluation" / "eval_config.json").is_file()
+    assert json.loads((provenance / "config.json").read_text())["name"] == "flights"
+    verdicts = [json.loads(path.read_text()) for path in sorted((provenance / "verdicts").iterdir())]
+    assert [verdict["outcome"] for verdict in verdicts] == ["passed"] * 3
+    manifest = read_manifest(folder)
+    assert manifest["version"] == version
+    assert manifest["window"] == "spans 1, 2 train, span 3 evaluates"
+
+
+def test_pushed_model_answers_plain_rows_without_facts_of_the_future(pushed: Project) -> None:
+    [version] = versions(pushed.push_path)
+    model = SessionModel(str(pushed.push_path / str(version)))
+    inputs = model.signatures["serving_default"].inputs
+    assert not {"dep_time", "dep_delay", "arr_time", "arr_delay", "air_time", "late"} & set(inputs)
+    row = pq.read_table(pushed.span_path(3)).slice(0, 1).to_pydict()
+    row["scheduled_departure"] = [int(row["scheduled_departure"][0].timestamp())]
+    request = {
+        name: np.array(
+            [row[name][0] if row[name][0] is not None else "" if info.dtype == tf.string.as_datatype_enum else np.nan],
+            dtype=tf.as_dtype(info.dtype).as_numpy_dtype,
+        )
+        for name, info in inputs.items()
+    }
+    [probability] = model.run("serving_default", request)["probability"]
+    assert 0 < probability < 1
+
+
+def test_second_run_is_cached_and_says_why(pushed: Project) -> None:
+    result = headrace("run", str(pushed.config_path))
+    assert result.returncode == ExitCode.OK
+    assert {node for node, state in states(pushed).items() if state != "cached"} == {"LatestBlessedModel"}
+    assert "same inputs, parameters and code as in run" in result.stdout
+    assert len(versions(pushed.push_path)) == 1
+
+
+def test_until_and_from_take_a_part(pushed: Project) -> None:
+    until = headrace("run", str(pushed.config_path), "--until", "DataGate", "--force", "StatisticsGen")
+    assert until.returncode == ExitCode.OK, until.stdout
+    assert states(pushed)["StatisticsGen"] == "done"
+    assert states(pushed)["Trainer"] == "left out"
+    assert "forced" in until.stdout
+    part = headrace("run", str(pushed.config_path), "--from", "InfraGate")
+    assert part.returncode == ExitCode.OK, part.stdout
+    assert states(pushed)["Trainer"] == "reused"
+    assert states(pushed)["InfraGate"] in ("done", "cached")
+    assert len(versions(pushed.push_path)) == 1
+
+
+def test_status_why_and_doctor_tell(pushed: Project) -> None:
+    status = headrace("status", str(pushed.config_path))
+    assert status.returncode == ExitCode.OK
+    assert str(versions(pushed.push_path)[0]) in status.stdout
+    why = headrace("why", str(pushed.config_path), "quality")
+    assert why.returncode == ExitCode.OK
+    assert "origin=JFK" in why.stdout
+    doctor = headrace("doctor", str(pushed.config_path))
+    assert doctor.returncode == ExitCode.OK, doctor.stdout
+    assert "trouble" not in doctor.stdout
+
+
+def test_new_month_retrains_against_the_baseline_and_a_worse_model_is_stopped(pushed: Project) -> None:
+    [first] = versions(pushed.push_path)
+    whole = pq.read_table(REPOSITORY / "data" / "flights" / "span-04" / "flights.parquet")
+    pushed.write_span(4, whole.take(list(range(0, 28_000, 47))))
+    result = headrace("run", str(pushed.config_path))
+    assert result.returncode == ExitCode.OK, result.stdout
+    assert "new window: spans 2, 3 train, span 4 evaluates" in result.stdout
+    assert "Compared with the last blessed model" in result.stdout
+    assert len(versions(pushed.push_path)) == 2
+
+    def unreachable(raw: dict) -> None:
+        raw["gates"]["quality"] = [{"metric": "auc", "at_least": 0.99, "slice": "origin"}]
+
+    pushed.change_config(unreachable)
+    stopped = headrace("run", str(pushed.config_path))
+    assert stopped.returncode == ExitCode.QUALITY_GATE
+    assert "origin=EWR" in stopped.stdout
+    assert "≥ 0.99" in stopped.stdout
+    assert "--accept" in stopped.stdout
+    assert states(pushed)["Pusher"] == "blocked"
+    assert "Stopped by the quality gate" in stopped.stdout
+    newest = versions(pushed.push_path)[-1]
+    assert newest > first
+
+    accepted = headrace("run", str(pushed.config_path), "--accept", "the bound was a typing error")
+    assert accepted.returncode == ExitCode.OK, accepted.stdout
+    assert "accepted" in accepted.stdout
+    assert "the bound was a typing error" in accepted.stdout
+    assert versions(pushed.push_path)[-1] == newest  # the same model: nothing new to push
+    again = headrace("run", str(pushed.config_path))
+    assert again.returncode == ExitCode.OK
+    assert states(pushed)["QualityGate"] == "cached"
+
+
+def test_two_runs_at_once_are_refused(pushed: Project) -> None:
+    from pipeline.runners.lock import run_lock
+
+    with run_lock(pushed.home):
+        result = headrace("run", str(pushed.config_path))
+    assert result.returncode == ExitCode.LOCKED
+    assert "Another run of this pipeline is under way" in result.stdout
+    assert not list(Path(pushed.home).glob("*.unfinished"))

@@ -1,0 +1,244 @@
+"""Raw features → model inputs: ids, standardised numbers, flags of what is missing."""
+
+import datetime as dt
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_metadata.proto.v0 import schema_pb2
+
+from models.features import Role
+from models.preprocessing import MISSING_SUFFIX, TIME_WIDTH, id_count, input_shapes
+
+NAN = float("nan")
+
+
+def seconds(*moment):
+    return int(dt.datetime(*moment, tzinfo=dt.timezone.utc).timestamp())
+
+
+@pytest.fixture
+def values(analysis):
+    """The model input of one feature for some raw values; None is an absent feature."""
+
+    def of(name, *raw):
+        inputs = analysis.inputs_of([{} if value is None else {name: value} for value in raw])
+        return inputs[name]
+
+    return of
+
+
+@pytest.fixture
+def flags(analysis):
+    def of(name, *raw):
+        inputs = analysis.inputs_of([{} if value is None else {name: value} for value in raw])
+        return inputs[name + MISSING_SUFFIX].tolist()
+
+    return of
+
+
+@pytest.fixture(scope="module")
+def training(analysis, make_row):
+    """The training rows and their model inputs."""
+    rows = [make_row(number) for number in range(40)]
+    return rows, analysis.inputs_of(rows)
+
+
+class TestShapes:
+    def test_every_role_is_there(self, analysis):
+        assert {feature.role for feature in analysis.features} == set(Role)
+
+    def test_inputs_are_as_described(self, analysis, training):
+        _, inputs = training
+        described = {name: shape for feature in analysis.features for name, shape in input_shapes(feature).items()}
+        assert set(inputs) == {*described, "late"}
+        for name, shape in described.items():
+            assert inputs[name].shape == (40, *shape), name
+
+    def test_ids_are_int64_and_below_their_count_and_all_else_is_float32(self, analysis, training):
+        _, inputs = training
+        for feature in analysis.features:
+            count = id_count(feature, analysis.transform)
+            for name in input_shapes(feature):
+                assert inputs[name].dtype == (np.float32 if count is None else np.int64), name
+            assert count is None or 0 <= inputs[feature.name].min() <= inputs[feature.name].max() < count
+
+    def test_only_categories_are_ids(self, analysis):
+        counts = {
+            feature.name: count
+            for feature in analysis.features
+            if (count := id_count(feature, analysis.transform)) is not None and feature.name != "hollow_name"
+        }
+        # Missing and unknown are counted; a hash knows no unknown.
+        assert counts == {"origin": 3 + 2, "tailnum": 3 + 2, "class": 2 + 2, "flight": 16 + 1, "route": 8 + 1}
+
+    def test_the_transformed_examples_are_dense(self, analysis, training):
+        spec = analysis.transform.transformed_feature_spec()
+        assert all(isinstance(each, tf.io.FixedLenFeature) for each in spec.values())
+        assert {name: tuple(each.shape) for name, each in spec.items()} == {
+            name: value.shape[1:] for name, value in training[1].items()
+        }
+
+    def test_the_label_is_a_float(self, training):
+        rows, inputs = training
+        assert inputs["late"].dtype == np.float32
+        assert inputs["late"].tolist() == [row["late"] for row in rows]
+
+    def test_no_input_is_ever_nan(self, training):
+        for name, value in training[1].items():
+            assert not np.isnan(value).any(), name
+
+
+class TestNumbers:
+    @pytest.mark.parametrize("name", ["temp", "stops", "seats", "fixed"])
+    def test_they_are_standardised_over_the_training_values_that_are_there(self, training, name):
+        rows, inputs = training
+        there = np.array([row[name] for row in rows if name in row], np.float64)
+        expected = [(row[name] - there.mean()) / there.std() if name in row else 0.0 for row in rows]
+        np.testing.assert_allclose(inputs[name], expected, atol=1e-5)
+        assert inputs[name + MISSING_SUFFIX].tolist() == [float(name not in row) for row in rows]
+
+    def test_far_values_are_clipped(self, values):
+        assert values("temp", 1e9, -1e9).tolist() == [10.0, -10.0]
+
+    def test_a_number_that_never_changed_says_nothing(self, values, flags):
+        assert values("constant", 3.5, 99.0, None).tolist() == [0.0, 0.0, 0.0]
+        assert flags("constant", 3.5, 99.0, None) == [0.0, 0.0, 1.0]
+
+    def test_a_number_that_was_never_there_says_nothing_when_it_comes(self, values, flags):
+        assert values("hollow", 5.0, None).tolist() == [0.0, 0.0]
+        assert flags("hollow", 5.0, None) == [0.0, 1.0]
+
+    def test_one_infinite_training_value_does_not_spoil_the_others(self, training):
+        _, inputs = training
+        others = np.delete(inputs["spiky"], 4)
+        assert np.isfinite(others).all()
+        assert others.std() > 0
+
+
+class TestBooleans:
+    def test_a_number_is_true_unless_zero(self, values, flags):
+        assert values("weekend", 1, 0, 2, None).tolist() == [1.0, 0.0, 1.0, 0.0]
+        assert flags("weekend", 1, 0, 2, None) == [0.0, 0.0, 0.0, 1.0]
+
+    def test_a_text_is_true_if_it_is_the_schemas_true_value(self, values, flags):
+        assert values("refundable", "yes", "no", "Yes", None).tolist() == [1.0, 0.0, 0.0, 0.0]
+        assert flags("refundable", "yes", "no", "Yes", None) == [0.0, 0.0, 0.0, 1.0]
+
+
+class TestIds:
+    def test_a_domain_keeps_its_order_between_missing_and_unknown(self, values):
+        assert values("origin", None, "EWR", "JFK", "LGA", "XXX", "ewr").tolist() == [0, 1, 2, 3, 4, 4]
+
+    def test_a_vocabulary_keeps_the_most_frequent_values(self, values):
+        # N4 is the rarest of four, and three are kept.
+        assert values("tailnum", None, "N1", "N2", "N3", "N4", "N99").tolist() == [0, 1, 2, 3, 4, 4]
+
+    def test_a_vocabulary_of_numbers(self, values):
+        assert values("class", None, 1, 2, 9, -1).tolist() == [0, 1, 2, 3, 3]
+
+    def test_a_name_that_was_never_there_is_unknown_when_it_comes(self, analysis, values):
+        unknown = id_count(analysis.feature("hollow_name"), analysis.transform) - 1
+        assert values("hollow_name", None, "N1", "N2").tolist() == [0, unknown, unknown]
+        assert unknown > 0
+
+    @pytest.mark.parametrize(("name", "size"), [("flight", 16), ("route", 8)])
+    def test_a_hash_spreads_values_over_its_buckets_and_none_is_missing(self, values, name, size):
+        raw = [number if name == "flight" else f"route {number}" for number in range(200)]
+        ids = values(name, *raw)
+        assert set(ids.tolist()) == set(range(1, size + 1))
+        assert values(name, *raw).tolist() == ids.tolist()
+        assert values(name, None).tolist() == [0]
+
+    def test_of_several_values_the_first_counts(self, values):
+        assert values("tailnum", ["N2", "N1"], ["N1", "N2", "N3"], "N3").tolist() == [2, 1, 3]
+
+
+class TestTime:
+    @pytest.mark.parametrize(
+        ("moment", "weekday"),
+        [
+            ((1970, 1, 1), 3),
+            ((2013, 1, 1, 5, 15), 1),
+            ((2013, 1, 6, 23, 59, 59), 6),
+            ((2013, 1, 7), 0),
+            ((1969, 12, 31, 12), 2),
+            ((2026, 11, 23), 0),
+        ],
+        ids=lambda each: "-".join(map(str, each)) if isinstance(each, tuple) else "",
+    )
+    def test_the_day_of_the_week_is_one_of_seven_from_monday(self, values, moment, weekday):
+        (row,) = values("departure", seconds(*moment))
+        assert row[4:].tolist() == np.eye(7)[weekday].tolist()
+
+    @pytest.mark.parametrize(
+        ("hour", "expected"),
+        [
+            (0, [0, 1, 0, 1]),
+            (3, [0.5**0.5, 0.5**0.5, 1, 0]),
+            (6, [1, 0, 0, -1]),
+            (12, [0, -1, 0, 1]),
+            (18, [-1, 0, 0, -1]),
+        ],
+    )
+    def test_the_time_of_the_day_goes_round(self, values, hour, expected):
+        (row,) = values("departure", seconds(2013, 7, 4, hour))
+        np.testing.assert_allclose(row[:4], expected, atol=1e-6)
+
+    def test_a_missing_time_is_all_zero(self, values, flags):
+        assert values("departure", None).tolist() == [[0.0] * TIME_WIDTH]
+        assert flags("departure", None, 0) == [1.0, 0.0]
+
+
+class TestText:
+    def test_words_count_whatever_their_case_order_and_punctuation(self, values):
+        rows = values("note", "Gate closed, gate MOVED!", "moved  closed gate gate", "gate closed", "gate-closed")
+        np.testing.assert_allclose(rows[0], rows[1])
+        np.testing.assert_allclose(rows[2], rows[3])
+        assert np.abs(rows[0] - rows[2]).max() > 0.1
+
+    def test_letters_of_every_alphabet_are_letters_and_have_a_case(self, values):
+        upper, lower, other = values("note", "ÉTÉ ЗИМА", "été зима", "hiver лето")
+        np.testing.assert_allclose(upper, lower)
+        assert np.abs(lower - other).max() > 0.1
+
+    def test_a_bag_has_unit_length_unless_it_is_empty(self, values):
+        rows = values("note", "a b c d e f g", "one", "...", " ", None)
+        np.testing.assert_allclose(np.linalg.norm(rows, axis=1), [1, 1, 0, 0, 0], atol=1e-6)
+
+    def test_a_word_that_comes_twice_weighs_twice(self, values):
+        (row,) = values("note", "gate gate closed")
+        np.testing.assert_allclose(sorted(row[row > 0]), np.array([1, 2]) / 5**0.5, atol=1e-6)
+
+
+class TestMissing:
+    def test_nan_the_empty_string_and_no_value_are_all_absent(self, analysis):
+        for feature in analysis.features:
+            if feature.name == "fixed":
+                continue
+            spellings = [{}, {feature.name: []}]
+            if feature.type == schema_pb2.BYTES:
+                spellings.append({feature.name: ""})
+            elif feature.type == schema_pb2.FLOAT:
+                spellings.append({feature.name: NAN})
+            inputs = analysis.inputs_of(spellings)
+            for name in input_shapes(feature):
+                for row in inputs[name][1:]:
+                    np.testing.assert_array_equal(row, inputs[name][0], err_msg=feature.name)
+
+    def test_nan_is_missing_in_a_feature_with_a_shape(self, values, flags):
+        assert values("fixed", NAN).tolist() == [0.0]
+        assert flags("fixed", NAN, 0.0) == [1.0, 0.0]
+
+    def test_a_row_that_misses_everything_beside_a_whole_one_changes_nothing(self, analysis, make_row):
+        alone, together = analysis.inputs_of([make_row(11)]), analysis.inputs_of([{}, make_row(11), {}])
+        for name, value in alone.items():
+            if name != "late":
+                np.testing.assert_array_equal(together[name][1], value[0], err_msg=name)
+
+    def test_a_missing_value_differs_from_a_value(self, analysis):
+        # Else the model could not tell a temperature at the mean from one that nobody measured.
+        mean = 20.0  # of the training values of `temp`
+        inputs = analysis.inputs_of([{"temp": mean}, {}])
+        np.testing.assert_allclose(inputs["temp"], [0, 0], atol=1e-2)
+        assert inputs["temp" + MISSING_SUFFIX].tolist() == [0.0, 1.0]
