@@ -49,16 +49,15 @@ def run(console: Console, config: PipelineConfig, options: RunOptions) -> ExitCo
     Raises:
         HeadraceError: The run could not start, or a node failed.
     """
+    from pipeline import preflight
     from pipeline.runners.lock import recover, run_lock
 
     started = time.monotonic()
+    window = preflight.check(config)
     with run_lock(config.home):
         close_killed(config.home)
         run_id = _new_run(config.home)
         with output_to(run_folder(config.home, run_id) / _RUNNER_LOG):
-            from pipeline import preflight
-
-            window = preflight.check(config)
             history = History(open_store(config.home), config.name)
             interrupted = recover(history, config.home / "artifacts")
             if interrupted:

@@ -247,7 +247,7 @@ ROW = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=100, deadline=None, derandomize=True, database=None)
+@settings(max_examples=50, deadline=None, derandomize=True, database=None)
 @given(st.lists(ROW, min_size=1, max_size=20))
 def test_every_value_that_is_there_comes_back_the_same(parse, rows):
     types = {"int": INT, "float": FLOAT, "bytes": BYTES, "text": pa.string()}

@@ -163,9 +163,9 @@ def transformed(analysis, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def train(analysis, transformed, tmp_path_factory):
-    """Runs the trainer; gives the model-run folder and the folder of the SavedModel."""
+    """Trains a linear binary model; gives the model-run folder and the folder of the SavedModel."""
 
-    def run(task, model, **training):
+    def run():
         folder, _ = transformed
         model_run, export = (tmp_path_factory.mktemp(name) for name in ("model_run", "export"))
         run_fn(
@@ -177,9 +177,9 @@ def train(analysis, transformed, tmp_path_factory):
                 serving_model_dir=str(export / "saved"),
                 custom_config={
                     "features": [feature.to_json() for feature in analysis.features],
-                    "label": {"name": LABEL, "task": task},
-                    "model": model,
-                    "training": training,
+                    "label": {"name": LABEL, "task": "binary"},
+                    "model": {"architecture": "linear"},
+                    "training": {"epochs": 3, "batch_size": 8, "learning_rate": 0.03, "seed": 3},
                 },
             )
         )
@@ -189,24 +189,27 @@ def train(analysis, transformed, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def regression(train):
-    """A linear regression as the trainer leaves it: its Keras model and the folder of its SavedModel."""
-    training = {"epochs": 3, "batch_size": 8, "learning_rate": 0.1}
-    model_run, saved = train("regression", {"architecture": "linear"}, **training)
+def trained(train):
+    """What the trainer leaves: the model-run folder and the folder of the SavedModel."""
+    return train()
+
+
+@pytest.fixture(scope="session")
+def binary(trained):
+    """The Keras model that was trained, and the folder of its SavedModel."""
+    model_run, saved = trained
     return load_keras_model(model_run), saved
 
 
 @pytest.fixture(scope="session")
-def binary(analysis, tmp_path_factory):
-    """An MLP whose weights make every input count: the Keras model and the folder of its SavedModel."""
+def regression(analysis, tmp_path_factory):
+    """An MLP that was not trained and whose weights make every input count; and the folder of its SavedModel."""
     random = np.random.default_rng(7)
     model = build(MlpConfig(architecture="mlp", units=(16, 8)), model_inputs(analysis.features, analysis.transform))
-    for weights in model.trainable_variables:  # a bias of 1 keeps enough of the units awake
-        weights.assign(
-            random.normal(scale=0.3, size=weights.shape) if len(weights.shape) > 1 else np.ones(weights.shape)
-        )
-    saved = tmp_path_factory.mktemp("binary") / "saved"
-    ServedModel(model, analysis.transform, analysis.features, "binary").save(str(saved))
+    for weights in model.trainable_variables:
+        weights.assign(random.normal(scale=0.3, size=weights.shape))
+    saved = tmp_path_factory.mktemp("regression") / "saved"
+    ServedModel(model, analysis.transform, analysis.features, "regression").save(str(saved))
     return model, saved
 
 

@@ -123,8 +123,8 @@ class TestRegression:
     def test_every_signature_agrees_with_keras_and_there_is_no_classify(
         self, regression, as_columns, as_examples, rows, by_keras
     ):
-        trained, saved = regression
-        expected = by_keras(trained, rows)
+        by_hand, saved = regression
+        expected = by_keras(by_hand, rows)
         assert expected.std() > 0.01
         model = SessionModel(str(saved))
         assert "classify" not in model.signatures
@@ -237,9 +237,9 @@ def test_transform_features_gives_exactly_the_models_inputs(analysis, binary, se
         np.testing.assert_allclose(value, expected[name], atol=TOLERANCE, err_msg=name)
 
 
-def test_the_saved_model_does_not_hold_what_only_training_needs(regression):
+def test_the_saved_model_does_not_hold_what_only_training_needs(binary):
     # The trained model has an optimizer with two moments for each weight.
-    trained, saved_model = regression
+    trained, saved_model = binary
     weights = sum(keras.ops.size(variable) for variable in trained.variables)
     reader = tf.train.load_checkpoint(str(saved_model / "variables" / "variables"))
     saved = [shape for name, shape in reader.get_variable_to_shape_map().items() if "VARIABLE_VALUE" in name]

@@ -101,27 +101,17 @@ def test_model_inputs_are_in_the_order_of_the_features(analysis):
 class TestRunFn:
     """What it saves for serving is tested in test_signatures.py."""
 
-    @pytest.fixture(scope="class")
-    def runs(self, train):
-        """The weights and the history of the same training, run twice."""
-        results = []
-        with pytest.MonkeyPatch.context() as patch:
-            # Exporting takes longer than all else and has its own tests.
-            patch.setattr(ServedModel, "save", lambda self, path: None)
-            for _ in range(2):
-                training = {"epochs": 2, "batch_size": 8, "learning_rate": 0.01, "seed": 3}
-                model_run, _ = train("binary", {"architecture": "mlp", "units": [4]}, **training)
-                with (model_run / HISTORY).open() as file:
-                    results.append((load_keras_model(model_run).get_weights(), list(csv.DictReader(file))))
-        return results
-
-    def test_the_same_seed_trains_the_same_model(self, runs):
-        (first, _), (second, _) = runs
+    def test_the_same_seed_trains_the_same_model(self, trained, train, monkeypatch):
+        # Exporting takes longer than all else and was done once.
+        monkeypatch.setattr(ServedModel, "save", lambda self, path: None)
+        first, second = (load_keras_model(run).get_weights() for run in (trained[0], train()[0]))
         for one, other in zip(first, second, strict=True):
             np.testing.assert_array_equal(one, other)
 
-    def test_every_epoch_leaves_a_line_of_history_and_learns(self, runs):
-        _, history = runs[0]
-        assert [line["epoch"] for line in history] == ["0", "1"]
+    def test_every_epoch_leaves_a_line_of_history_and_learns(self, trained):
+        with (trained[0] / HISTORY).open() as file:
+            history = list(csv.DictReader(file))
+        assert [line["epoch"] for line in history] == ["0", "1", "2"]
         assert {"auc", "loss"} < set(history[0])
-        assert float(history[1]["loss"]) < float(history[0]["loss"])
+        assert float(history[2]["loss"]) < float(history[0]["loss"])
+        assert float(history[2]["auc"]) > float(history[0]["auc"])

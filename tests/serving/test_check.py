@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
-from serving.check import Measures, answer, measure, read_records
+from serving.check import Measures, answer, main, measure, read_records
 from serving.session_model import SessionModel
 
 REPOSITORY = Path(__file__).parents[2]
@@ -64,7 +64,6 @@ class TestProcess:
         folder = tmp_path_factory.mktemp("checks")
         cases = {
             "good": (half_plus_two, REQUESTS),
-            "not a model": (str(folder), REQUESTS),
             "unknown signature": (half_plus_two, [*REQUESTS, request_of("classify", x=np.zeros(1, np.float32))]),
         }
         ballast = np.ones(BALLAST_MIB << 17)  # 8 bytes each
@@ -108,12 +107,18 @@ class TestProcess:
         _, answers, _ = checks["good"]
         assert json.loads(Path(f"{answers}.json").read_text())["memory_mib"] < BALLAST_MIB
 
-    @pytest.mark.parametrize("name", ["not a model", "unknown signature"])
-    def test_a_model_that_cannot_answer_ends_with_an_error_and_without_measures(self, checks, name):
-        code, answers, stderr = checks[name]
+    def test_a_model_that_cannot_answer_ends_with_an_error_and_without_measures(self, checks):
+        code, answers, stderr = checks["unknown signature"]
         assert code != 0
         assert not Path(f"{answers}.json").exists()
-        assert ("classify" if name == "unknown signature" else "SavedModel") in stderr
+        assert "classify" in stderr
+
+
+def test_a_folder_without_a_model_cannot_be_checked(tmp_path):
+    write_requests(tmp_path / "requests", REQUESTS)
+    with pytest.raises(OSError, match="SavedModel"):
+        main([str(tmp_path), str(tmp_path / "requests"), str(tmp_path / "answers")])
+    assert not (tmp_path / "answers.json").exists()
 
 
 def test_measuring_answers_each_request_once(half_plus_two, tmp_path):

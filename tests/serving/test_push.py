@@ -13,6 +13,7 @@ import pytest
 from serving.push import MANIFEST, PROVENANCE, digest_of, push, read_manifest, versions
 
 REPOSITORY = Path(__file__).parents[2]
+NOW = 1_700_000_000.5
 FAR_FUTURE = 9_999_999_999
 
 PUSH_SEVERAL = """
@@ -122,11 +123,18 @@ class TestOnePush:
 
 
 class TestVersions:
-    def test_they_strictly_increase_even_within_a_second(self, make_model, base_path):
-        started = time.monotonic()
-        pushed = [push(make_model(f"model {number}", weights=1), base_path, {}, {}).version for number in range(8)]
-        assert time.monotonic() - started < len(pushed) - 1  # so at least two fell into one second
+    @pytest.mark.parametrize(
+        "clock",
+        [[NOW] * 5, [NOW, NOW + 0.1, NOW + 0.9, NOW + 1, NOW + 1.9], [NOW, NOW - 9, NOW + 9, NOW - 99, NOW]],
+        ids=["one instant", "within two seconds", "set back"],
+    )
+    def test_they_strictly_increase_whatever_the_clock(self, make_model, base_path, monkeypatch, clock):
+        pushed = []
+        for number, now in enumerate(clock):
+            monkeypatch.setattr(time, "time", lambda now=now: now)
+            pushed.append(push(make_model(f"model {number}", weights=1), base_path, {}, {}).version)
         assert sorted(set(pushed)) == pushed
+        assert pushed[0] == int(NOW)
         assert versions(base_path) == pushed
 
     def test_a_version_from_the_future_is_still_exceeded(self, make_model, base_path):
@@ -257,9 +265,14 @@ class TestConcurrency:
                 process.kill()
         assert [process.returncode for process in processes] == [0] * 4
         assert all(first < second for first, second in told)
-        assert sorted(version for each in told for version in each) == versions(base_path)
-        assert len(versions(base_path)) == 8
-        for model, version in zip(sum(models, []), sum(told, []), strict=True):
+        pushed = {
+            version: model
+            for each, own in zip(told, models, strict=True)
+            for version, model in zip(each, own, strict=True)
+        }
+        assert versions(base_path) == sorted(pushed)
+        assert len(pushed) == 8
+        for version, model in pushed.items():
             assert content_of(base_path / str(version)) == content_of(model)
             assert (base_path / str(version) / PROVENANCE / "who.txt").read_text() == model.name
             assert read_manifest(base_path / str(version))["name"] == model.name

@@ -1,0 +1,59 @@
+"""The compiled pipeline has the shape of the picture."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from tfx.proto.orchestration import pipeline_pb2
+
+from pipeline.config import find_config, load_config
+from pipeline.dag import build_pipeline
+from pipeline.gates.verdict import GateName
+from pipeline.runners.compile import compile_pipeline
+
+
+@pytest.fixture(scope="module")
+def nodes() -> dict[str, pipeline_pb2.PipelineNode]:
+    pipeline = build_pipeline(load_config(find_config("flights")), {GateName.DATA: {"key": "why"}})
+    return {each.pipeline_node.node_info.id: each.pipeline_node for each in compile_pipeline(pipeline, "run").nodes}
+
+
+def ancestors(nodes: dict[str, pipeline_pb2.PipelineNode], node: str) -> set[str]:
+    direct = set(nodes[node].upstream_nodes)
+    return direct.union(*(ancestors(nodes, each) for each in direct))
+
+
+def test_standard_components_are_tfx_s_own(nodes) -> None:
+    kinds = {node: info.node_info.type.name for node, info in nodes.items()}
+    for node in ("StatisticsGen", "ImportSchemaGen", "ExampleValidator", "Transform", "Trainer", "Evaluator"):
+        assert kinds[node].startswith("tfx.components."), kinds[node]
+    assert kinds["LatestBlessedModel"] == "tfx.dsl.components.common.resolver.Resolver"
+
+
+def test_every_gate_stands_between(nodes) -> None:
+    assert "DataGate" in ancestors(nodes, "Transform")
+    assert "InfraGate" in ancestors(nodes, "Evaluator")
+    assert ancestors(nodes, "Pusher") >= {"DataGate", "InfraGate", "QualityGate"}
+
+
+def test_functions_are_import_paths_not_module_files(nodes) -> None:
+    parameters = nodes["Transform"].parameters.parameters
+    assert parameters["preprocessing_fn"].field_value.string_value == "models.preprocessing.preprocessing_fn"
+    assert not parameters["module_file"].field_value.string_value
+
+
+def test_excluded_columns_reach_neither_transform_nor_trainer(nodes) -> None:
+    for node in ("Transform", "Trainer"):
+        config = json.loads(nodes[node].parameters.parameters["custom_config"].field_value.string_value)
+        names = {feature["name"] for feature in config["features"]}
+        assert "carrier" in names
+        assert not names & {"dep_time", "dep_delay", "arr_time", "arr_delay", "air_time", "late"}
+
+
+def test_acceptance_reaches_its_gate_only(nodes) -> None:
+    accepted = {
+        node: nodes[node].parameters.parameters["accepted"].field_value.string_value
+        for node in ("DataGate", "InfraGate", "QualityGate")
+    }
+    assert accepted == {"DataGate": '{"key": "why"}', "InfraGate": "{}", "QualityGate": "{}"}
