@@ -5,6 +5,7 @@ from pathlib import Path
 
 import apache_beam as beam
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
@@ -119,6 +120,18 @@ def test_missing_means_the_same_to_a_drop_rule_as_to_an_example(plan, write_parq
     assert examples(written, "train") == [{"n": 1, "score": 0.0, "plane": b"N1"}]
     assert counters[dropped("score")] == 2
     assert counters[dropped("plane")] == 1
+
+
+def test_an_excluded_column_is_not_even_read(plan, write_parquet, examples):
+    path = write_parquet("part.parquet", {"n": [1, 2], "secret": ["x" * 99, "y" * 99]}, compression="gzip")
+    content = bytearray(Path(path).read_bytes())
+    chunk = pq.ParquetFile(path).metadata.row_group(0).column(1)
+    start = chunk.dictionary_page_offset
+    content[start : start + chunk.total_compressed_size] = b"\xff" * chunk.total_compressed_size
+    Path(path).write_bytes(content)
+    written = plan(exclude=["secret"])
+    write(written, shards_of([path], ["train"]))
+    assert examples(written, "train") == [{"n": 1}, {"n": 2}]
 
 
 def test_csv_is_written_like_parquet(plan, write_text, write_parquet, examples):

@@ -40,7 +40,7 @@ SCHEMA = """
     feature { name: "origin" type: BYTES string_domain { value: "EWR" value: "JFK" value: "LGA" } }
     feature { name: "tailnum" type: BYTES }
     feature { name: "hollow_name" type: BYTES }
-    feature { name: "class" type: INT int_domain { is_categorical: true } }
+    feature { name: "cabin" type: INT int_domain { is_categorical: true } }
     feature { name: "flight" type: INT }
     feature { name: "route" type: BYTES }
     feature { name: "departure" type: INT time_domain { integer_format: UNIX_SECONDS } }
@@ -68,7 +68,7 @@ def training_row(number):
         "refundable": ["yes", "no"][number % 2] if number % 7 else None,
         "origin": ["EWR", "JFK", "LGA", None][number % 4],
         "tailnum": tailnums[number % 10] if number != 1 else None,
-        "class": [1, 1, 1, 2, 2, None][number % 6],
+        "cabin": [1, 1, 1, 2, 2, None][number % 6],
         "flight": number if number % 3 else None,
         "route": f"route {number}" if number % 3 else None,
         "departure": 1_357_016_400 + 7_000 * number if number % 6 else None,
@@ -103,7 +103,6 @@ TYPES = {feature.name: feature.type for feature in _PARSED.feature}
 class Analysis(NamedTuple):
     """What the Transform component would have left behind, and how to use it."""
 
-    schema: schema_pb2.Schema
     features: list[Feature]
     graph: Path
     """The folder of the transform graph."""
@@ -123,25 +122,34 @@ class Analysis(NamedTuple):
         return {name: value.numpy() for name, value in self.layer(parsed).items()}
 
 
-@pytest.fixture(scope="session")
-def analysis(tmp_path_factory):
-    features = model_features(_PARSED, CONFIG, LABEL)
-    folder = tmp_path_factory.mktemp("transform")
+def run_analysis(schema, config, examples, folder):
+    """Does what the Transform component does, in memory."""
+    features = model_features(schema, config, LABEL)
     custom_config = {"features": [feature.to_json() for feature in features], "label": LABEL}
     tfxio = tf_example_record.TFExampleBeamRecord(
-        physical_format="inmem", telemetry_descriptors=["test"], schema=_PARSED
+        physical_format="inmem", telemetry_descriptors=["test"], schema=schema
     )
-    examples = [example_of(training_row(number)) for number in range(TRAINING_ROWS)]
     with beam.Pipeline(runner=FnApiRunner()) as pipeline, tft_beam.Context(temp_dir=str(folder / "temporary")):
         raw = pipeline | beam.Create(examples) | tfxio.BeamSource(batch_size=16)
         transform_fn = (raw, tfxio.TensorAdapterConfig()) | tft_beam.AnalyzeDataset(
             functools.partial(preprocessing_fn, custom_config=custom_config)
         )
         _ = transform_fn | tft_beam.WriteTransformFn(str(folder / "graph"))
-    raw_metadata = dataset_metadata.DatasetMetadata(_PARSED)
+    raw_metadata = dataset_metadata.DatasetMetadata(schema)
     metadata_io.write_metadata(raw_metadata, str(folder / "graph" / tft.TFTransformOutput.RAW_METADATA_DIR))
     transform = tft.TFTransformOutput(str(folder / "graph"))
-    return Analysis(_PARSED, features, folder / "graph", transform, transform.transform_features_layer())
+    return Analysis(features, folder / "graph", transform, transform.transform_features_layer())
+
+
+@pytest.fixture(scope="session")
+def analyse():
+    return run_analysis
+
+
+@pytest.fixture(scope="session")
+def analysis(tmp_path_factory):
+    examples = [example_of(training_row(number)) for number in range(TRAINING_ROWS)]
+    return run_analysis(_PARSED, CONFIG, examples, tmp_path_factory.mktemp("transform"))
 
 
 @pytest.fixture(scope="session")

@@ -70,7 +70,7 @@ class TestShapes:
             if (count := id_count(feature, analysis.transform)) is not None and feature.name != "hollow_name"
         }
         # Missing and unknown are counted; a hash knows no unknown.
-        assert counts == {"origin": 3 + 2, "tailnum": 3 + 2, "class": 2 + 2, "flight": 16 + 1, "route": 8 + 1}
+        assert counts == {"origin": 3 + 2, "tailnum": 3 + 2, "cabin": 2 + 2, "flight": 16 + 1, "route": 8 + 1}
 
     def test_the_transformed_examples_are_dense(self, analysis, training):
         spec = analysis.transform.transformed_feature_spec()
@@ -135,7 +135,7 @@ class TestIds:
         assert values("tailnum", None, "N1", "N2", "N3", "N4", "N99").tolist() == [0, 1, 2, 3, 4, 4]
 
     def test_a_vocabulary_of_numbers(self, values):
-        assert values("class", None, 1, 2, 9, -1).tolist() == [0, 1, 2, 3, 3]
+        assert values("cabin", None, 1, 2, 9, -1).tolist() == [0, 1, 2, 3, 3]
 
     def test_a_name_that_was_never_there_is_unknown_when_it_comes(self, analysis, values):
         unknown = id_count(analysis.feature("hollow_name"), analysis.transform) - 1

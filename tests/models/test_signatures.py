@@ -6,8 +6,12 @@ import pytest
 import tensorflow as tf
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from models.features import Feature, Role
-from models.signatures import output_name, raw_dtype
+from models.architectures import build
+from models.config import FeaturesConfig, LinearConfig
+from models.features import Feature, Role, model_features
+from models.signatures import ServedModel, output_name, raw_dtype
+from models.trainer import model_inputs
+from schema.errors import SchemaError
 from serving.session_model import SessionModel
 
 TOLERANCE = 1e-6
@@ -64,7 +68,7 @@ def by_keras(analysis):
 
 
 class TestBinary:
-    @pytest.fixture(scope="class")
+    @pytest.fixture(scope="cabin")
     def expected(self, by_keras, binary, rows):
         probabilities = 1 / (1 + np.exp(-by_keras(binary[0], rows)))
         assert probabilities.std() > 0.01  # so that agreement means something
@@ -191,7 +195,7 @@ class TestInputs:
         inputs = served.signatures["serving_default"].inputs
         dtypes = {name: tf.as_dtype(info.dtype) for name, info in inputs.items()}
         text = ("refundable", "origin", "tailnum", "hollow_name", "route", "note")
-        optional_ints = ("seats", "weekend", "class", "flight", "departure")
+        optional_ints = ("seats", "weekend", "cabin", "flight", "departure")
         assert dtypes == {
             **dict.fromkeys(("temp", "constant", "hollow", "spiky", "fixed"), tf.float32),
             **dict.fromkeys(text, tf.string),
@@ -221,7 +225,7 @@ class TestInputs:
         assert {key: tf.as_dtype(info.dtype) for key, info in inputs.items()} == {name: tf.string}
 
     def test_an_integer_keeps_its_value_on_the_way_through_a_double(self, served, as_columns, as_examples, rows):
-        row = {**rows[1], "departure": 2**53 - 1, "class": 2, "flight": 2**40}
+        row = {**rows[1], "departure": 2**53 - 1, "cabin": 2, "flight": 2**40}
         np.testing.assert_allclose(
             served.run("serving_default", as_columns([row]))["probability"],
             served.run("serve_examples", {"examples": as_examples([row])})["probability"],
@@ -235,6 +239,39 @@ def test_transform_features_gives_exactly_the_models_inputs(analysis, binary, se
     expected = analysis.inputs_of(rows)
     for name, value in answer.items():
         np.testing.assert_allclose(value, expected[name], atol=TOLERANCE, err_msg=name)
+
+
+def test_a_feature_is_served_under_its_own_name_or_refused_before_anything_is_trained(analyse, tmp_path):
+    """TensorFlow makes arguments of the names, so it alters or refuses some of them, and only when a model is saved."""
+    names = []
+    for name in ("speed", "class", "max speed", "sepal-length", "a.b", "1st", "größe", "self"):
+        schema = schema_pb2.Schema(
+            default_environment=["TRAINING", "SERVING"],
+            feature=[schema_pb2.Feature(name=name, type=schema_pb2.INT, bool_domain=schema_pb2.BoolDomain())],
+        )
+        try:
+            model_features(schema, FeaturesConfig(), "late")
+        except SchemaError:
+            continue
+        names.append(name)
+    assert "speed" in names
+
+    schema = schema_pb2.Schema(default_environment=["TRAINING", "SERVING"])
+    example = tf.train.Example()
+    for name in [*names, "late"]:
+        schema.feature.add(name=name, type=schema_pb2.INT).bool_domain.SetInParent()
+        example.features.feature[name].int64_list.value.append(1)
+    made = analyse(schema, FeaturesConfig(), [example.SerializeToString()], tmp_path)
+    model = build(LinearConfig(architecture="linear"), model_inputs(made.features, made.transform))
+    ServedModel(model, made.transform, made.features, "binary").save(str(tmp_path / "saved"))
+    served = SessionModel(str(tmp_path / "saved"))
+    assert set(served.signatures["serving_default"].inputs) == set(names)
+    np.testing.assert_allclose(
+        served.run("serving_default", {name: np.array([1.0]) for name in names})["probability"],
+        served.run("serve_examples", {"examples": np.array([example.SerializeToString()], object)})["probability"],
+        atol=TOLERANCE,
+    )
+    served.close()
 
 
 def test_the_saved_model_does_not_hold_what_only_training_needs(binary):

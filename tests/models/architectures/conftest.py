@@ -1,5 +1,6 @@
 """Described inputs of each kind, and values for them."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -12,6 +13,11 @@ INPUTS = [
     ModelInput("departure", (11,)),
     ModelInput("tailnum", (), 300),
 ]
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    keras.utils.set_random_seed(1)
 
 
 @pytest.fixture
