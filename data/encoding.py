@@ -21,6 +21,8 @@ ARROW_TYPES: dict[int, pa.DataType] = {
 }
 """The Arrow type of each feature type of the schema; tf.Example knows no others."""
 
+_TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+
 
 def natural_type(column: pa.DataType) -> pa.DataType | None:
     """The tf.Example type that a column becomes by itself, or None if there is none (a list, a struct).
@@ -89,14 +91,14 @@ def _convert(column: pa.Array, name: str, wanted: pa.DataType | None, where: str
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if pa.types.is_date(column.type) or pa.types.is_timestamp(column.type):
-        column = pc.cast(column, pa.timestamp("s", getattr(column.type, "tz", None)), safe=False)
+        column = _seconds(column)
+    column = pc.if_else(is_missing(column), pa.scalar(None, column.type), column)
     try:
-        if pa.types.is_floating(column.type):
-            column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
-            return pc.cast(column, target, safe=pa.types.is_integer(target))
         if pa.types.is_decimal(column.type):
-            return pc.cast(pc.cast(column, pa.float64()), target, safe=pa.types.is_integer(target))
-        column = pc.cast(column, target, safe=not pa.types.is_floating(target))
+            column = pc.cast(column, pa.float64())
+        converted = pc.cast(column, target, safe=not pa.types.is_floating(target))
+        if pa.types.is_floating(target) and pa.types.is_floating(column.type):
+            _require_same_range(column, converted)
     except pa.ArrowException as error:
         raise DataError(
             f"The column {name!r} holds a value that does not fit its type",
@@ -105,9 +107,31 @@ def _convert(column: pa.Array, name: str, wanted: pa.DataType | None, where: str
             received=" ".join(str(error).split())[:200],
             mend="Mend the value, or change the feature's type in the schema.",
         ) from None
-    if pa.types.is_binary(column.type):
-        column = pc.if_else(pc.equal(pc.binary_length(column), 0), pa.scalar(None, column.type), column)
-    return column
+    return converted
+
+
+def is_missing(column: pa.Array) -> pa.Array:
+    """Which values are missing: null, NaN or an empty string."""
+    if pa.types.is_floating(column.type):
+        return pc.is_null(column, nan_is_null=True)
+    if natural_type(column.type) == pa.binary() and not pa.types.is_null(column.type):
+        text = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+        return pc.fill_null(pc.equal(pc.binary_length(text), 0), True)
+    return pc.is_null(column)
+
+
+def _seconds(column: pa.Array) -> pa.Array:
+    """Dates and times as whole seconds, rounded down; without asking for a time zone's rules."""
+    if pa.types.is_date(column.type):
+        column = pc.cast(column, pa.timestamp("s"))
+    ticks = np.asarray(column.view(pa.int64()).fill_null(0))
+    return pa.array(ticks // _TICKS[column.type.unit], pa.int64(), mask=~np.asarray(column.is_valid()))
+
+
+def _require_same_range(column: pa.Array, converted: pa.Array) -> None:
+    lost = pc.and_(pc.is_finite(column), pc.invert(pc.is_finite(converted)))
+    if pc.any(lost).as_py():
+        raise pa.ArrowInvalid(f"{column.filter(lost)[0].as_py()} is beyond the range of {converted.type}")
 
 
 def _is_binary(column: pa.DataType) -> bool:

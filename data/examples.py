@@ -22,9 +22,9 @@ import tensorflow as tf
 from apache_beam.metrics import Metrics
 
 from data.config import DropConfig
-from data.encoding import encode
+from data.encoding import encode, is_missing
 from data.readers import Block, read
-from schema.errors import HeadraceError
+from schema.errors import DataError, HeadraceError
 
 METRICS = "headrace"
 _GZIP = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)
@@ -90,42 +90,43 @@ class WriteExamples(beam.DoFn):
 
     def _write(self, shard: Shard) -> Iterator[str]:
         plan = self.plan
-        buckets = list(itertools.accumulate(plan.hash_buckets.values()))
         splits = [shard.split] if shard.split else list(plan.hash_buckets)
         temporary = {split: f"{plan.temporary}/{uuid.uuid4().hex}-{split}" for split in splits}
         with ExitStack() as stack:
             writers = {
                 split: stack.enter_context(tf.io.TFRecordWriter(path, _GZIP)) for split, path in temporary.items()
             }
-            for example in self._examples(shard):
-                split = shard.split or splits[_bucket(example, buckets)]
-                writers[split].write(example)
-                Metrics.counter(METRICS, count_of(split)).inc()
+            for batch in self._batches(shard):
+                examples = encode(batch, plan.types, shard.block.path)
+                chosen = itertools.repeat(shard.split) if shard.split else _hashed_splits(batch, plan.hash_buckets)
+                for example, split in zip(examples, chosen):  # noqa: B905 - `repeat` has no end
+                    writers[split].write(example)
+                    Metrics.counter(METRICS, count_of(split)).inc()
         for split, path in temporary.items():
             final = f"{plan.split_uris[split]}/data_tfrecord-{shard.index:05d}-of-{shard.of:05d}.gz"
             tf.io.gfile.makedirs(plan.split_uris[split])
             tf.io.gfile.rename(path, final, overwrite=True)
             yield final
 
-    def _examples(self, shard: Shard) -> Iterator[bytes]:
+    def _batches(self, shard: Shard) -> Iterator[pa.RecordBatch]:
+        """The block's rows that are kept, with the columns that are not excluded."""
         plan = self.plan
         needed = {drop.missing for drop in plan.drop}
         columns = [name for name in shard.columns if name not in plan.exclude or name in needed]
+        for name in needed.difference(columns):
+            raise DataError(f"The column {name!r}, which data.drop names, is absent", where=shard.block.path)
         for batch in read(shard.block, columns, plan.types):
             for drop in plan.drop:
-                present = pc.is_valid(batch.column(batch.schema.get_field_index(drop.missing)))
-                kept = batch.filter(present)
+                kept = batch.filter(pc.invert(is_missing(_column(batch, drop.missing))))
                 Metrics.counter(METRICS, dropped_of(drop)).inc(len(batch) - len(kept))
                 batch = kept
-            kept_names = [name for name in batch.schema.names if name not in plan.exclude]
+            names = [name for name in batch.schema.names if name not in plan.exclude]
             if len(batch):
-                yield from encode(
-                    pa.RecordBatch.from_arrays(
-                        [batch.column(batch.schema.get_field_index(name)) for name in kept_names], kept_names
-                    ),
-                    plan.types,
-                    shard.block.path,
-                )
+                yield pa.RecordBatch.from_arrays([_column(batch, name) for name in names], names)
+
+
+def _column(batch: pa.RecordBatch, name: str) -> pa.Array:
+    return batch.column(batch.schema.get_field_index(name))
 
 
 def error_of(plan: ExamplesPlan) -> HeadraceError | None:
@@ -140,6 +141,13 @@ def _error_file(plan: ExamplesPlan) -> str:
     return f"{plan.temporary}/error.json"
 
 
-def _bucket(example: bytes, buckets: list[int]) -> int:
-    """The position of an example's split: the same hash as TFX's own ExampleGen."""
-    return bisect.bisect(buckets, int(hashlib.sha256(example).hexdigest(), 16) % buckets[-1])
+def _hashed_splits(batch: pa.RecordBatch, buckets: dict[str, int]) -> Iterator[str]:
+    """The split of each row, by a hash of its values.
+
+    Not of the encoded example: tfx_bsl writes the features of an example in no fixed order.
+    """
+    splits, bounds = list(buckets), list(itertools.accumulate(buckets.values()))
+    names = sorted(batch.schema.names)
+    for row in zip(*(_column(batch, name).to_pylist() for name in names), strict=True):
+        digest = hashlib.sha256(repr(row).encode()).digest()
+        yield splits[bisect.bisect(bounds, int.from_bytes(digest[:8], "big") % bounds[-1])]

@@ -42,11 +42,16 @@ class FileInfo:
     blocks: tuple[Block, ...]
 
 
-def inspect(path: str, format: Format) -> FileInfo:
+def inspect(path: str, format: Format, types: dict[str, pa.DataType] | None = None) -> FileInfo:
     """Reads a file's header (CSV: its first block).
 
+    Args:
+        path: The file.
+        format: Its format.
+        types: As for `read`.
+
     Raises:
-        DataError: The file cannot be opened, or is not of this format.
+        DataError: The file cannot be opened, is not of this format, or a value in its first block has a wrong type.
     """
     with _opened(path, format) as file:
         if format == "parquet":
@@ -54,7 +59,7 @@ def inspect(path: str, format: Format) -> FileInfo:
             schema, rows = parquet.schema_arrow, parquet.metadata.num_rows
             blocks = tuple(Block(path, format, group) for group in range(parquet.metadata.num_row_groups))
         else:
-            reader = pa_csv.open_csv(file)
+            reader = _open_csv(file, types or {})
             schema, rows = reader.schema, next((len(batch) for batch in reader), 0)
             blocks = (Block(path, format),)
     return FileInfo(path, dict(zip(schema.names, schema.types, strict=True)), rows == 0, blocks)
@@ -76,13 +81,22 @@ def read(block: Block, columns: list[str], types: dict[str, pa.DataType]) -> Ite
         if block.format == "parquet":
             yield from pq.ParquetFile(file).iter_batches(_BATCH_ROWS, row_groups=[block.row_group], columns=columns)
         else:
-            convert = pa_csv.ConvertOptions(
-                include_columns=columns,
-                column_types={
-                    name: types[name] for name in columns if name in types and not pa.types.is_integer(types[name])
-                },
-            )
-            yield from pa_csv.open_csv(file, convert_options=convert)
+            yield from _open_csv(file, types, columns)
+
+
+def _open_csv(
+    file: BinaryIO, types: dict[str, pa.DataType], columns: list[str] | None = None
+) -> pa_csv.CSVStreamingReader:
+    """A reader whose column types do not depend on what the first block happens to lack."""
+    inferred = pa_csv.open_csv(file).schema
+    file.seek(0)
+    forced = {
+        name: each
+        for name, each in types.items()
+        if not pa.types.is_integer(each) or (name in inferred.names and pa.types.is_null(inferred.field(name).type))
+    }
+    options = pa_csv.ConvertOptions(include_columns=columns, column_types=forced)
+    return pa_csv.open_csv(file, convert_options=options)
 
 
 @contextmanager

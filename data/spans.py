@@ -93,12 +93,7 @@ def find_window(config: DataConfig) -> Window:
 
 def find_spans(source: SourceConfig) -> list[Span]:
     """All spans of a source, by number. A path without `{SPAN}` is one span, numbered 0."""
-    pattern = re.compile(
-        "(?P<span>[0-9]+)".join(
-            fnmatch.translate(part).removesuffix(r"\Z").removesuffix(r"\z") for part in source.path.split(SPAN)
-        )
-        + r"\Z"
-    )
+    pattern = _pattern(source.path)
     found: dict[int, dict[str, list[str]]] = {}
     for path in _list(source.path.replace(SPAN, "*")):
         match = pattern.match(path)
@@ -126,6 +121,14 @@ def find_spans(source: SourceConfig) -> list[Span]:
         Span(number, tuple(sorted(file for files in spellings.values() for file in files)))
         for number, spellings in sorted(found.items())
     ]
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    """Matches the files of a source; the group `span` holds the digits of the span, all of them after a wildcard."""
+    parts = [fnmatch.translate(part).removesuffix(r"\Z").removesuffix(r"\z") for part in path.split(SPAN)]
+    after_wildcard = path.split(SPAN)[0][-1:] in ("*", "?", "]")
+    digits = ("(?<![0-9])" if after_wildcard else "") + "(?P<span>[0-9]+)"
+    return re.compile(digits.join(parts) + r"\Z")
 
 
 def _list(glob: str) -> list[str]:
@@ -159,6 +162,7 @@ def fingerprint(spans: Iterable[Span]) -> str:
     for span in spans:
         for path in span.files:
             digest.update(_content(path))
+        digest.update(b"end of span")
     return digest.hexdigest()
 
 

@@ -37,7 +37,8 @@ def check(config: PipelineConfig) -> Window:
     for rule in _CONFIG_RULES:
         rule(config, schema)
     window = find_window(config.data)
-    infos = [inspect(path, config.data.source.format) for span in window.spans for path in span.files]
+    types = {feature.name: ARROW_TYPES[feature.type] for feature in schema.feature}
+    infos = [inspect(path, config.data.source.format, types) for span in window.spans for path in span.files]
     _spans_are_not_empty(window, infos)
     for info in infos:
         for file_rule in _FILE_RULES:

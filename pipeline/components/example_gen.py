@@ -72,8 +72,9 @@ class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
         window = _window(exec_properties.get(WINDOW)) or find_window(data)
         artifact = artifact_utils.get_single_instance(output_dict["examples"])
         artifact.split_names = artifact_utils.encode_split_names(list(SPLITS))
+        feature_types = json.loads(exec_properties["types"])
         plan = ExamplesPlan(
-            types=arrow_types(json.loads(exec_properties["types"])),
+            types={name: ARROW_TYPES[feature_type] for name, feature_type in feature_types.items()},
             exclude=frozenset(json.loads(exec_properties["exclude"])),
             drop=data.drop,
             split_uris={split: artifact_utils.get_split_uri([artifact], split) for split in SPLITS},
@@ -83,7 +84,7 @@ class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
         fileio.makedirs(plan.temporary)
         try:
             with self._make_beam_pipeline() as pipeline:
-                shards = pipeline | "Blocks" >> beam.Create(plan_shards(data, window), reshuffle=True)
+                shards = pipeline | "Blocks" >> beam.Create(plan_shards(data, window, plan.types), reshuffle=True)
                 _ = shards | "WriteExamples" >> beam.ParDo(WriteExamples(plan))
         except Exception as failure:
             raise error_of(plan) or failure from failure
@@ -134,12 +135,7 @@ class ExampleGen(base_beam_component.BaseBeamComponent):
         )
 
 
-def arrow_types(feature_types: dict[str, int]) -> dict[str, pa.DataType]:
-    """The Arrow type of each feature, from its type in the schema."""
-    return {name: ARROW_TYPES[feature_type] for name, feature_type in feature_types.items()}
-
-
-def plan_shards(data: DataConfig, window: Window) -> list[Shard]:
+def plan_shards(data: DataConfig, window: Window, types: dict[str, pa.DataType]) -> list[Shard]:
     """One shard for each block of the window, in the order of time.
 
     Raises:
@@ -149,7 +145,7 @@ def plan_shards(data: DataConfig, window: Window) -> list[Shard]:
     for span in window.spans:
         split = None if window.eval_span is None else EVAL if span == window.eval_span else TRAIN
         for path in span.files:
-            info = inspect(path, data.source.format)
+            info = inspect(path, data.source.format, types)
             blocks += [(block, tuple(info.columns), split) for block in info.blocks]
     return [Shard(index, len(blocks), block, columns, split) for index, (block, columns, split) in enumerate(blocks)]
 

@@ -53,7 +53,7 @@ class InfraGateConfig(Strict):
     memory_mib: PositiveInt = 2048
     """The process's peak resident memory."""
     tolerance: PositiveFloat = 1e-5
-    """The largest difference between a served prediction and the trainer's own."""
+    """The largest difference between a served prediction and the trainer's own, relative where that exceeds 1."""
 
 
 class GatesConfig(Strict):

@@ -160,7 +160,8 @@ def _compare(
         value, holds = f"{int((~np.isfinite(received)).sum())} of {received.size} not finite", False
         mend = _MEND_TRAINING
     else:
-        difference = float(np.max(np.abs(received - expected), initial=0.0))
+        scale = np.maximum(1.0, np.abs(expected))  # a regression's predictions may be large
+        difference = float(np.max(np.abs(received - expected) / scale, initial=0.0))
         value, holds = f"largest difference {difference:.1e}", difference <= config.tolerance
     return Finding(
         check="predictions",

@@ -91,6 +91,15 @@ class TestCsv:
         assert info.blocks == (Block(path, "csv"),)
         assert not info.is_empty
 
+    def test_it_tells_the_types_that_it_will_be_read_with(self, write_text):
+        path = write_text("part.csv", "zip,n,f\n01234,1,2\n")
+        info = inspect(path, "csv", {"zip": BYTES, "n": INT, "f": FLOAT, "absent": BYTES})
+        assert info.columns == {"zip": BYTES, "n": INT, "f": FLOAT}
+
+    def test_a_value_of_the_wrong_type_is_already_seen_when_it_is_inspected(self, write_text):
+        path = write_text("part.csv", "f\n1.5\nfast\n")
+        assert "'fast'" in refused(inspect, path, "csv", {"f": FLOAT}).received
+
     def test_a_header_alone_is_empty(self, write_text):
         info = inspect(write_text("part.csv", "n,s\n"), "csv")
         assert info.is_empty

@@ -68,7 +68,7 @@ def by_keras(analysis):
 
 
 class TestBinary:
-    @pytest.fixture(scope="cabin")
+    @pytest.fixture(scope="class")
     def expected(self, by_keras, binary, rows):
         probabilities = 1 / (1 + np.exp(-by_keras(binary[0], rows)))
         assert probabilities.std() > 0.01  # so that agreement means something
