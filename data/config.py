@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
 from schema.strict import Strict
 
@@ -35,7 +35,7 @@ class WindowConfig(Strict):
     """A rolling window over spans: the newest span evaluates, the `train` spans before it train."""
 
     train: PositiveInt = 10
-    newest: PositiveInt | Literal["latest"] = "latest"
+    newest: NonNegativeInt | Literal["latest"] = "latest"
     """The span that evaluates: the latest there is, or a number (to repeat history)."""
 
 

@@ -68,10 +68,12 @@ def encode(batch: pa.RecordBatch, wanted: dict[str, pa.DataType], where: str) ->
     Raises:
         DataError: A column's type, or a value, does not fit.
     """
-    columns = [
-        _as_lists(_convert(batch.column(index), name, wanted.get(name), where))
-        for index, name in enumerate(batch.schema.names)
-    ]
+    columns = []
+    for index, name in enumerate(batch.schema.names):
+        column = batch.column(index)
+        present = pc.invert(is_missing(column))
+        values = _convert(column.filter(present), name, wanted.get(name), where)
+        columns.append(_as_lists(values, np.asarray(present)))
     encoded: list[bytes] = RecordBatchToExamplesEncoder().encode(
         pa.RecordBatch.from_arrays(columns, batch.schema.names)
     )
@@ -92,7 +94,6 @@ def _convert(column: pa.Array, name: str, wanted: pa.DataType | None, where: str
         column = column.dictionary_decode()
     if pa.types.is_date(column.type) or pa.types.is_timestamp(column.type):
         column = _seconds(column)
-    column = pc.if_else(is_missing(column), pa.scalar(None, column.type), column)
     try:
         if pa.types.is_decimal(column.type):
             column = pc.cast(column, pa.float64())
@@ -112,20 +113,20 @@ def _convert(column: pa.Array, name: str, wanted: pa.DataType | None, where: str
 
 def is_missing(column: pa.Array) -> pa.Array:
     """Which values are missing: null, NaN or an empty string."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
     if pa.types.is_floating(column.type):
         return pc.is_null(column, nan_is_null=True)
     if natural_type(column.type) == pa.binary() and not pa.types.is_null(column.type):
-        text = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
-        return pc.fill_null(pc.equal(pc.binary_length(text), 0), True)
+        return pc.fill_null(pc.equal(pc.binary_length(column), 0), True)
     return pc.is_null(column)
 
 
 def _seconds(column: pa.Array) -> pa.Array:
-    """Dates and times as whole seconds, rounded down; without asking for a time zone's rules."""
+    """Dates and times, none missing, as whole seconds, rounded down; without asking for a time zone's rules."""
     if pa.types.is_date(column.type):
         column = pc.cast(column, pa.timestamp("s"))
-    ticks = np.asarray(column.view(pa.int64()).fill_null(0))
-    return pa.array(ticks // _TICKS[column.type.unit], pa.int64(), mask=~np.asarray(column.is_valid()))
+    return pa.array(np.asarray(column.view(pa.int64())) // _TICKS[column.type.unit], pa.int64())
 
 
 def _require_same_range(column: pa.Array, converted: pa.Array) -> None:
@@ -138,9 +139,8 @@ def _is_binary(column: pa.DataType) -> bool:
     return bool(pa.types.is_binary(column) or pa.types.is_large_binary(column))
 
 
-def _as_lists(column: pa.Array) -> pa.Array:
-    """One-element lists, null where the value is: the shape that tfx_bsl's encoder reads as a feature."""
-    present = np.asarray(column.is_valid())
+def _as_lists(values: pa.Array, present: np.ndarray) -> pa.Array:
+    """One-element lists of the values that are there, null elsewhere: what tfx_bsl's encoder reads as a feature."""
     offsets = np.concatenate([[0], np.cumsum(present)]).astype(np.int32)
     absent = np.concatenate([~present, [False]])
-    return pa.ListArray.from_arrays(pa.array(offsets, mask=absent), column.drop_null())
+    return pa.ListArray.from_arrays(pa.array(offsets, mask=absent), values)

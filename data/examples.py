@@ -43,6 +43,8 @@ class ExamplesPlan:
     """The folder of each output split."""
     hash_buckets: dict[str, int]
     """For a random split: the share of each split. Empty if blocks come with their split."""
+    label: str
+    """The column without which a row is no example."""
     temporary: str
     """A folder beside the splits; shards are written there and moved when whole."""
 
@@ -120,9 +122,23 @@ class WriteExamples(beam.DoFn):
                 kept = batch.filter(pc.invert(is_missing(_column(batch, drop.missing))))
                 Metrics.counter(METRICS, dropped_of(drop)).inc(len(batch) - len(kept))
                 batch = kept
+            self._require_labels(batch, shard)
             names = [name for name in batch.schema.names if name not in plan.exclude]
             if len(batch):
                 yield pa.RecordBatch.from_arrays([_column(batch, name) for name in names], names)
+
+    def _require_labels(self, batch: pa.RecordBatch, shard: Shard) -> None:
+        label = self.plan.label
+        if label not in batch.schema.names:
+            return  # ExampleValidator tells that the column is missing
+        unlabelled = pc.sum(is_missing(_column(batch, label))).as_py()
+        if unlabelled:
+            raise DataError(
+                f"{unlabelled} rows of a batch of {len(batch)} have no label",
+                where=f"{shard.block.path}, column {label!r}",
+                expected="a label in each row, or a stated reason to leave the row out",
+                mend=f"Mend the data, or add to data.drop: {{missing: {label}, reason: WHY}}.",
+            )
 
 
 def _column(batch: pa.RecordBatch, name: str) -> pa.Array:
@@ -148,6 +164,8 @@ def _hashed_splits(batch: pa.RecordBatch, buckets: dict[str, int]) -> Iterator[s
     """
     splits, bounds = list(buckets), list(itertools.accumulate(buckets.values()))
     names = sorted(batch.schema.names)
-    for row in zip(*(_column(batch, name).to_pylist() for name in names), strict=True):
+    columns = [_column(batch, name) for name in names]
+    plain = [each.view(pa.int64()) if pa.types.is_timestamp(each.type) else each for each in columns]
+    for row in zip(*(column.to_pylist() for column in plain), strict=True):
         digest = hashlib.sha256(repr(row).encode()).digest()
         yield splits[bisect.bisect(bounds, int.from_bytes(digest[:8], "big") % bounds[-1])]

@@ -62,6 +62,9 @@ def inspect(path: str, format: Format, types: dict[str, pa.DataType] | None = No
             reader = _open_csv(file, types or {})
             schema, rows = reader.schema, next((len(batch) for batch in reader), 0)
             blocks = (Block(path, format),)
+    repeated = sorted({name for name in schema.names if schema.names.count(name) > 1})
+    if repeated:
+        raise DataError("A source file repeats columns", where=path, received=", ".join(repeated), mend=_MEND)
     return FileInfo(path, dict(zip(schema.names, schema.types, strict=True)), rows == 0, blocks)
 
 

@@ -170,7 +170,10 @@ def _content(path: str) -> bytes:
     if FileSystems.get_scheme(path) is not None:
         return str(FileSystems.checksum(path)).encode()
     digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
+    try:
+        with Path(path).open("rb") as file:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+    except OSError as error:
+        raise DataError("A source file cannot be read", where=path, received=str(error)) from None
     return digest.digest()

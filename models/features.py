@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import keyword
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -79,7 +80,19 @@ def model_features(schema: schema_pb2.Schema, config: FeaturesConfig, label: str
             "No feature is left for the model",
             expected="at least one feature of the SERVING environment that is neither the label nor excluded",
         )
+    for each in features:
+        _require_plain_name(each.name)
     return features
+
+
+def _require_plain_name(name: str) -> None:
+    """TensorFlow makes arguments of a signature's input names, and alters or refuses what is no identifier."""
+    if not (name.isascii() and name.isidentifier()) or keyword.iskeyword(name) or name == "self":
+        raise SchemaError(
+            f"The feature {name!r} cannot be served under its name",
+            expected="ASCII letters, digits and underscores, not starting with a digit, and no word of Python's own",
+            mend="Rename the column where the data is made, or exclude it.",
+        )
 
 
 def _feature(feature: schema_pb2.Feature, schema: schema_pb2.Schema, config: FeaturesConfig) -> Feature:

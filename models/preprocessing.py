@@ -120,7 +120,8 @@ def _standardized(numbers: list[tuple[Feature, tf.Tensor, tf.Tensor]]) -> Tensor
     mean, variance = tft.mean(seen, reduce_instance_dims=False), tft.var(seen, reduce_instance_dims=False)
     scale = tf.where(variance > 0, tf.math.rsqrt(variance), tf.zeros_like(variance))
     standard = tf.clip_by_value((values - mean) * scale, -_WIDEST_Z, _WIDEST_Z)
-    standard = tf.where(there, standard, tf.zeros_like(standard))
+    means_something = there & (variance > 0)
+    standard = tf.where(means_something, standard, tf.zeros_like(standard))
     outputs: Tensors = {}
     for column, (feature, _, is_there) in enumerate(numbers):
         outputs[feature.name] = standard[:, column]
@@ -164,7 +165,7 @@ def _time(feature: Feature, values: tf.Tensor, there: tf.Tensor) -> Tensors:
 
 
 def _text(feature: Feature, values: tf.Tensor, there: tf.Tensor) -> Tensors:
-    words = tf.strings.split(tf.strings.regex_replace(tf.strings.lower(values), r"[^\pL\pN]+", " "))
+    words = tf.strings.split(tf.strings.regex_replace(tf.strings.lower(values, encoding="utf-8"), r"[^\pL\pN]+", " "))
     buckets = tf.strings.to_hash_bucket_fast(words.flat_values, feature.size)
     counts = tf.math.unsorted_segment_sum(
         tf.one_hot(buckets, feature.size), words.value_rowids(), tf.size(values, words.value_rowids().dtype)

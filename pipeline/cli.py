@@ -11,7 +11,7 @@ from rich.console import Console
 
 from pipeline.config import PipelineConfig, find_config, load_config, to_yaml
 from pipeline.view import quiet_console, show_error
-from schema.errors import ExitCode, HeadraceError
+from schema.errors import ExitCode, HeadraceError, disk_error
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -33,6 +33,12 @@ def run_command(arguments: Sequence[str]) -> ExitCode:
             return ExitCode.INTERRUPTED
         except BrokenPipeError:  # the reader, such as `head`, has seen enough
             return ExitCode.INTERRUPTED
+        except Exception as error:
+            full = disk_error(error, "the run")
+            if full is None:
+                raise
+            show_error(console, full)
+            return full.exit_code
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,7 +8,6 @@ from typing import Any
 
 from tfx.components.evaluator.component import Evaluator
 from tfx.components.example_validator.component import ExampleValidator
-from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.components.statistics_gen.component import StatisticsGen
 from tfx.components.trainer.component import Trainer
 from tfx.components.transform.component import Transform
@@ -27,6 +26,7 @@ from pipeline.components.artifacts import GateVerdict
 from pipeline.components.baseline import LatestBlessedModelStrategy
 from pipeline.components.example_gen import ExampleGen
 from pipeline.components.gate import DataGate, InfraGate, Passed, QualityGate
+from pipeline.components.import_schema_gen import ImportSchemaGen
 from pipeline.components.infra_validator import InfraValidator
 from pipeline.components.pusher import Pusher
 from pipeline.config import PipelineConfig
@@ -73,11 +73,12 @@ def _nodes(config: PipelineConfig, accepted: Accepted) -> list[BaseNode]:
         data=config.data,
         schema=schema,
         exclude=list(config.features.exclude),
+        label=config.label.name,
         code=code_fingerprint("data", "pipeline/components/example_gen.py"),
     )
     examples = example_gen.outputs["examples"]
     statistics_gen = StatisticsGen(examples=examples)
-    schema_gen = ImportSchemaGen(schema_file=str(config.schema_path))
+    schema_gen = ImportSchemaGen(config.schema_path)
     example_validator = ExampleValidator(
         statistics=statistics_gen.outputs["statistics"], schema=schema_gen.outputs["schema"]
     )

@@ -72,6 +72,19 @@ def _label_is_in_schema(config: PipelineConfig, schema: schema_pb2.Schema) -> No
         )
 
 
+def _label_is_bounded(config: PipelineConfig, schema: schema_pb2.Schema) -> None:
+    label = next(feature for feature in schema.feature if feature.name == config.label.name)
+    domain = label.float_domain if label.type == schema_pb2.FLOAT else label.int_domain
+    is_binary = label.HasField("bool_domain") or (domain.HasField("max") and (domain.min, domain.max) == (0, 1))
+    if config.label.task == "binary" and not is_binary:
+        raise SchemaError(
+            f"The schema does not say that the label {label.name!r} is 0 or 1",
+            where=str(config.schema_path),
+            expected="bool_domain {} or int_domain { min: 0 max: 1 } in that feature",
+            mend="Add it, or set label.task to regression.",
+        )
+
+
 def _excluded_are_not_in_schema(config: PipelineConfig, schema: schema_pb2.Schema) -> None:
     both = sorted({feature.name for feature in schema.feature} & set(config.features.exclude))
     if both:
@@ -183,6 +196,7 @@ def _disk_has_room(config: PipelineConfig, infos: list[FileInfo]) -> None:
 
 _CONFIG_RULES: tuple[Callable[[PipelineConfig, schema_pb2.Schema], None], ...] = (
     _label_is_in_schema,
+    _label_is_bounded,
     _excluded_are_not_in_schema,
     _model_has_features,
     _bounds_fit_task,

@@ -1,4 +1,4 @@
-"""What a person sees: the progress of a run, verdict tables, errors. Everything that is printed is printed here."""
+"""What a person sees: the progress of a run, verdict tables, errors. No other output reaches the terminal."""
 
 from __future__ import annotations
 

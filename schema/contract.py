@@ -15,6 +15,7 @@ from schema.errors import SchemaError
 
 SERVING = "SERVING"
 TRAINING = "TRAINING"
+_SECONDS = schema_pb2.TimeDomain.UNIX_SECONDS
 
 
 def load_schema(path: Path) -> schema_pb2.Schema:
@@ -64,7 +65,23 @@ def _check(schema: schema_pb2.Schema, path: Path) -> None:
             expected='default_environment: "TRAINING" and default_environment: "SERVING"',
             received=f"no {' and no '.join(sorted(missing))}",
         )
+    domains = {domain.name for domain in schema.string_domain}
     for feature in schema.feature:
+        if feature.HasField("domain") and feature.domain not in domains:
+            raise SchemaError(
+                f"The feature {feature.name!r} names a domain that the schema does not define",
+                where=str(path),
+                expected=f"one of {', '.join(sorted(domains)) or 'no domain: none is defined'}",
+                received=feature.domain,
+            )
+        if feature.time_domain.HasField("integer_format") and feature.time_domain.integer_format != _SECONDS:
+            raise SchemaError(
+                f"The feature {feature.name!r} does not count seconds",
+                where=str(path),
+                expected="time_domain { integer_format: UNIX_SECONDS }",
+                received=schema_pb2.TimeDomain.IntegerTimeFormat.Name(feature.time_domain.integer_format),
+                mend="Deliver dates and times as such (they become seconds), or as seconds.",
+            )
         if feature.type not in (schema_pb2.BYTES, schema_pb2.INT, schema_pb2.FLOAT):
             raise SchemaError(
                 f"The feature {feature.name!r} has no usable type",

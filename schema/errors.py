@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from enum import IntEnum
 
@@ -110,6 +111,20 @@ class DiskError(HeadraceError):
     """The disk is full or cannot be written to."""
 
     exit_code = ExitCode.DISK
+
+
+def disk_error(error: BaseException, what: str) -> DiskError | None:
+    """The error told as a full disk, if that is what it is: of Python, of TensorFlow or of SQLite."""
+    text = " ".join(str(error).split())
+    is_full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+    if not is_full and "No space left on device" not in text and "disk is full" not in text:
+        return None
+    return DiskError(
+        f"The disk is full: {what} could not write",
+        where=str(getattr(error, "filename", None) or "see the log"),
+        received=text[-300:],
+        mend="Free some space and run the same command again; finished nodes are kept.",
+    )
 
 
 class MetadataError(HeadraceError):

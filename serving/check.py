@@ -9,7 +9,7 @@ same order, and `ANSWERS.json` the times and the memory. The process exits with 
 from __future__ import annotations
 
 import json
-import resource
+import os
 import sys
 import time
 from pathlib import Path
@@ -56,8 +56,20 @@ def measure(model_path: str, requests: list[predict_pb2.PredictRequest], answers
     return Measures(
         load_seconds=loaded,
         request_milliseconds=1000 * times[len(times) // 2],
-        memory_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        memory_mib=peak_memory_mib(os.getpid()),
     )
+
+
+def peak_memory_mib(pid: int) -> float:
+    """Peak resident memory of a process, 0 if it has ended.
+
+    From /proc: `getrusage` carries the peak of the process that started this one across exec.
+    """
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM")), 0.0)
 
 
 def read_records(path: str) -> list[bytes]:

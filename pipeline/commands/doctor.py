@@ -58,7 +58,7 @@ def _lane() -> str:
     told = f"{lane.name}, Python {platform.python_version()}, glibc {'.'.join(map(str, glibc or ('none',)))}"
     if glibc is None or glibc < lane.oldest_glibc:
         oldest = ".".join(map(str, lane.oldest_glibc))
-        raise _Trouble(f"{told}; this lane needs glibc {oldest}. Use Python 3.10: `make clean-env` and `make`")
+        raise _Trouble(f"{told}; this lane needs glibc {oldest}. Use the other: `LANE=tfx-1.16 make install`")
     return told
 
 

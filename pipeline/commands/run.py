@@ -15,6 +15,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from ml_metadata.proto import metadata_store_pb2 as pb
+
 from pipeline.commands.accept import accepted_findings
 from pipeline.config import PipelineConfig
 from pipeline.gates.verdict import GateName, Verdict
@@ -64,7 +66,7 @@ def run(console: Console, config: PipelineConfig, options: RunOptions) -> ExitCo
                 console.print(f"The last run was interrupted in {', '.join(interrupted)}; finished nodes are kept.")
             accepted = accepted_findings(history, load_reports(config.home), options.accept)
             console.print(f"{config.name}: {window.describe()}")
-            runner = _runner(config, options, run_id, accepted)
+            runner = _runner(config, options, run_id, accepted, _forced(options, history, load_reports(config.home)))
             try:
                 with Progress(console) as progress, _interruptible():
                     runner.watch = progress
@@ -77,11 +79,24 @@ def run(console: Console, config: PipelineConfig, options: RunOptions) -> ExitCo
             return _conclude(console, config, options, runner, history, started)
 
 
+def _forced(options: RunOptions, history: History, reports: list[RunReport]) -> dict[str, str]:
+    """The nodes that the cache must not answer for, with the reason of each."""
+    forced = {}
+    pushed = history.pushed()
+    if pushed and not Path(pushed[-1].custom_properties["pushed_destination"].string_value).is_dir():
+        forced["Pusher"] = "the pushed version is gone"
+    last = history.verdicts_of_run(reports[-1].run_id) if reports else []
+    if options.accept is None and any(each.gate is GateName.INFRA and not each.passed for each in last):
+        forced["InfraValidator"] = "the infra gate failed: time and memory are measured again"
+    return forced | dict.fromkeys(options.force, "forced")
+
+
 def _runner(
     config: PipelineConfig,
     options: RunOptions,
     run_id: str,
     accepted: dict[GateName, dict[str, str]],
+    forced: dict[str, str],
 ) -> LocalRunner:
     from pipeline.dag import build_pipeline
     from pipeline.runners.compile import compile_pipeline, mark_partial
@@ -96,7 +111,7 @@ def _runner(
     if options.from_node or options.until_node:
         mark_partial(compiled, options.from_node, options.until_node, load_reports(config.home))
     report = new_report(compiled, run_id, sys.argv[1:])
-    return LocalRunner(compiled, report, config.home, options.force, options.jobs, watch=lambda report: None)
+    return LocalRunner(compiled, report, config.home, forced, options.jobs, watch=lambda report: None)
 
 
 def _conclude(
@@ -140,9 +155,10 @@ def _exit_code(runner: LocalRunner, closed: list[Verdict]) -> ExitCode:
 
 def _pushed_line(history: History, report: RunReport) -> str:
     pusher = report.nodes["Pusher"]
-    if pusher.state is State.LEFT_OUT:
+    if pusher.state not in (State.DONE, State.CACHED):
         return f"Done in {report.seconds:.0f} s; nothing was to be pushed."
-    pushed = history.pushed()[-1].custom_properties
+    [artifact] = history.artifacts(pusher.execution_id, pb.Event.OUTPUT)["pushed_model"]
+    pushed = artifact.custom_properties
     place = (
         f"version {pushed['pushed_version'].string_value} in {Path(pushed['pushed_destination'].string_value).parent}"
     )

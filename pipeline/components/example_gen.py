@@ -77,6 +77,7 @@ class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
             types={name: ARROW_TYPES[feature_type] for name, feature_type in feature_types.items()},
             exclude=frozenset(json.loads(exec_properties["exclude"])),
             drop=data.drop,
+            label=exec_properties["label"],
             split_uris={split: artifact_utils.get_split_uri([artifact], split) for split in SPLITS},
             hash_buckets={TRAIN: data.split.train, EVAL: data.split.eval} if data.split else {},
             temporary=f"{artifact.uri}/unfinished",
@@ -103,6 +104,7 @@ class ExampleGenSpec(component_spec.ComponentSpec):
         "data": component_spec.ExecutionParameter(type=str),
         "types": component_spec.ExecutionParameter(type=str),
         "exclude": component_spec.ExecutionParameter(type=str),
+        "label": component_spec.ExecutionParameter(type=str),
         "code": component_spec.ExecutionParameter(type=str),
     }
     INPUTS: dict[str, Any] = {}
@@ -116,6 +118,7 @@ class ExampleGen(base_beam_component.BaseBeamComponent):
         data: Where the data is and how it is divided; paths already absolute.
         schema: Gives the type of each column.
         exclude: Columns that never become features.
+        label: The column without which a row is no example.
         code: Fingerprint of the reading code, so that a change to it is not answered from the cache.
     """
 
@@ -123,12 +126,13 @@ class ExampleGen(base_beam_component.BaseBeamComponent):
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(ExampleGenExecutor)
     DRIVER_CLASS = ExampleGenDriver
 
-    def __init__(self, data: DataConfig, schema: schema_pb2.Schema, exclude: list[str], code: str) -> None:
+    def __init__(self, data: DataConfig, schema: schema_pb2.Schema, exclude: list[str], label: str, code: str) -> None:
         super().__init__(
             ExampleGenSpec(
                 data=data.model_dump_json(),
                 types=json.dumps({feature.name: int(feature.type) for feature in schema.feature}),
                 exclude=json.dumps(sorted(exclude)),
+                label=label,
                 code=code,
                 examples=types.Channel(type=standard_artifacts.Examples),
             )

@@ -19,7 +19,7 @@ from models.signatures import SERVE_EXAMPLES
 from pipeline.gates.config import InfraGateConfig
 from pipeline.gates.verdict import Finding, Outcome
 from pipeline.processes import die_with_parent
-from serving.check import Measures, read_records
+from serving.check import Measures, peak_memory_mib, read_records
 
 REPORT_FILE = "report.json"
 _REPORT = TypeAdapter(list[Finding])
@@ -112,19 +112,11 @@ def _wait(process: subprocess.Popen[bytes], seconds: float, memory_mib: float) -
     while process.poll() is None:
         if time.monotonic() > deadline:
             return _failed("time in all", f"≤ {seconds:.0f} s", "stopped")
-        used = _peak_mib(process.pid)
+        used = peak_memory_mib(process.pid)
         if used > memory_mib:
             return _failed("peak memory", f"≤ {memory_mib:.0f} MiB", f"{used:.0f} MiB when stopped")
         time.sleep(_POLL_SECONDS)
     return None
-
-
-def _peak_mib(pid: int) -> float:
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return 0.0
-    return next((int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM")), 0.0)
 
 
 def _failed(check: str, bound: str, value: str) -> Finding:

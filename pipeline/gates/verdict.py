@@ -41,7 +41,7 @@ class Finding(Strict):
     """One thing that was checked."""
 
     check: str
-    """What was checked, such as `auc at least` or `presence`."""
+    """What was checked, such as `auc` or `examples`."""
     where: str
     """The feature, slice or signature."""
     bound: str

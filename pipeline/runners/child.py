@@ -6,14 +6,12 @@ thread of its own before it.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import sys
 import traceback
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import NoReturn
 
 from absl import logging
 from ml_metadata.proto import metadata_store_pb2 as pb
@@ -23,10 +21,9 @@ from tfx.orchestration.portable import launcher
 from tfx.proto.orchestration import pipeline_pb2
 
 from pipeline.metadata import History
-from pipeline.processes import die_with_parent
 from pipeline.runners.reasons import cached_reason, ran_reason, resolved_reason
 from pipeline.runners.report import State
-from schema.errors import DiskError, ExitCode, HeadraceError
+from schema.errors import ExitCode, HeadraceError, disk_error
 
 
 class NodeError(HeadraceError):
@@ -57,14 +54,21 @@ class NodeResult:
 
 
 def run_in_child(
-    pipeline: pipeline_pb2.Pipeline, node: pipeline_pb2.PipelineNode, forced: bool, log_path: str, answer: Connection
-) -> NoReturn:
-    """What the forked process does: runs the node with all output in its log, answers, and ends.
+    pipeline: pipeline_pb2.Pipeline,
+    node: pipeline_pb2.PipelineNode,
+    forced: str | None,
+    log_path: str,
+    answer: Connection,
+) -> None:
+    """What the forked process does: runs the node with all output in its log, and answers.
 
-    It ends with `os._exit`, so that nothing that the runner had registered to run at exit runs twice.
+    Args:
+        pipeline: The compiled pipeline.
+        node: Which node of it.
+        forced: Why the node is not to be answered from the cache, if so.
+        log_path: Where all output goes.
+        answer: Receives the result.
     """
-    os.setsid()  # Ctrl-C at the terminal reaches the runner only
-    die_with_parent(os.getppid())()
     log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
@@ -80,10 +84,9 @@ def run_in_child(
     answer.close()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
 
 
-def _launch(pipeline: pipeline_pb2.Pipeline, node: pipeline_pb2.PipelineNode, forced: bool) -> NodeResult:
+def _launch(pipeline: pipeline_pb2.Pipeline, node: pipeline_pb2.PipelineNode, forced: str | None) -> NodeResult:
     deployment = runner_utils.extract_local_deployment_config(pipeline)
     connection = deployment.metadata_connection_config
     connection_config = getattr(connection, connection.WhichOneof("connection_config"))
@@ -108,7 +111,7 @@ def _launch(pipeline: pipeline_pb2.Pipeline, node: pipeline_pb2.PipelineNode, fo
         return _result(history, node_id, execution, forced)
 
 
-def _result(history: History, node_id: str, execution: pb.Execution, forced: bool) -> NodeResult:
+def _result(history: History, node_id: str, execution: pb.Execution, forced: str | None) -> NodeResult:
     if execution.last_known_state == pb.Execution.COMPLETE:
         reason = ran_reason(history, node_id, execution, forced=forced)
         return NodeResult(State.DONE, reason, execution.id)
@@ -125,13 +128,9 @@ def _explain(error: BaseException, node: str, log_path: str) -> HeadraceError:
     if isinstance(error, HeadraceError):
         return error
     text = " ".join(str(error).split())
-    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in text:
-        return DiskError(
-            f"The disk is full: {node} could not write",
-            where=str(getattr(error, "filename", None) or log_path),
-            received=text[-300:],
-            mend="Free some space and run the same command again; finished nodes are kept.",
-        )
+    full = disk_error(error, node)
+    if full is not None:
+        return full
     return NodeError(
         f"{node} failed",
         where=log_path,

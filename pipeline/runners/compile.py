@@ -36,6 +36,8 @@ def mark_partial(
         from_nodes=[from_node] if from_node else None,
         to_nodes=[until_node] if until_node else None,
     )
+    if all(each.pipeline_node.execution_options.HasField("skip") for each in compiled.nodes):
+        raise UsageError(f"No node lies between --from {from_node} and --until {until_node}")
     needed = [
         each.pipeline_node.node_info.id
         for each in compiled.nodes

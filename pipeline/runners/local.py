@@ -9,21 +9,24 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing import Pipe, connection
 from pathlib import Path
+from typing import NoReturn
 
 from tfx.orchestration.portable import partial_run_utils
 from tfx.proto.orchestration import pipeline_pb2
 
+from pipeline.processes import die_with_parent
 from pipeline.runners.child import NodeError, NodeResult, run_in_child
 from pipeline.runners.report import NodeReport, RunReport, State, run_folder
 from schema.errors import HeadraceError
 
 _REFRESH_SECONDS = 0.2
 _GRACE_SECONDS = 2.0
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
 Watcher = Callable[[RunReport], None]
 
@@ -44,7 +47,7 @@ class LocalRunner:
         pipeline: The compiled pipeline; nodes that `--from` and `--until` leave out are marked to be skipped.
         report: Of this run, with every node in it; kept up to date.
         home: The pipeline's folder.
-        forced: Nodes that are not to be answered from the cache.
+        forced: Nodes that are not to be answered from the cache, each with the reason.
         jobs: The most processes at once.
         watch: Called whenever the report may have changed.
     """
@@ -52,7 +55,7 @@ class LocalRunner:
     pipeline: pipeline_pb2.Pipeline
     report: RunReport
     home: Path
-    forced: frozenset[str]
+    forced: Mapping[str, str]
     jobs: int
     watch: Watcher
     errors: dict[str, HeadraceError] = field(default_factory=dict)
@@ -94,15 +97,28 @@ class LocalRunner:
         report = self.report.nodes[node_id]
         report.log = str(run_folder(self.home, self.report.run_id) / f"{node_id}.log")
         receiving, sending = Pipe(duplex=False)
-        pid = os.fork()
-        if pid == 0:
-            for signal_number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(signal_number, signal.SIG_DFL)
-            receiving.close()
-            run_in_child(self.pipeline, node, node_id in self.forced, report.log, sending)
+        parent = os.getpid()
+        with _signals_held():  # so that the child is known before an interrupt can ask for it to be ended
+            pid = os.fork()
+            if pid == 0:
+                self._be_child(node, report.log, sending, parent)
+            self._running.append(_Running(node_id, pid, receiving, time.monotonic()))
         sending.close()
         report.state = State.RUNNING
-        self._running.append(_Running(node_id, pid, receiving, time.monotonic()))
+
+    def _be_child(
+        self, node: pipeline_pb2.PipelineNode, log_path: str, answer: connection.Connection, parent: int
+    ) -> NoReturn:
+        """The forked process. Whatever happens, it never returns into the runner's own code."""
+        try:
+            for number in _INTERRUPTS:
+                signal.signal(number, signal.SIG_DFL)
+            os.setsid()  # Ctrl-C at the terminal reaches the runner only
+            die_with_parent(parent)()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
+            run_in_child(self.pipeline, node, self.forced.get(node.node_info.id), log_path, answer)
+        finally:
+            os._exit(0)
 
     def _wait(self) -> None:
         """Until a process answers or ends, or it is time to show the progress."""
@@ -154,6 +170,16 @@ class LocalRunner:
 
 
 _STOPPING = (State.FAILED, State.BLOCKED, State.CANCELLED, State.LEFT_OUT)
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Interrupts wait until the block has ended."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
 
 
 def new_report(pipeline: pipeline_pb2.Pipeline, run_id: str, command: list[str]) -> RunReport:

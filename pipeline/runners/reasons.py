@@ -30,10 +30,10 @@ def resolved_reason(history: History, execution: pb.Execution) -> str:
     return f"the baseline is model {models[0].id}" + (f" of run {history.run_of(producer)}" if producer else "")
 
 
-def ran_reason(history: History, node: str, execution: pb.Execution, *, forced: bool) -> str:
+def ran_reason(history: History, node: str, execution: pb.Execution, *, forced: str | None) -> str:
     """What differs from the node's last execution, so that its outputs could not be used again."""
     if forced:
-        return "forced"
+        return forced
     earlier = [each for each in history.executions_of_node(node) if each.id < execution.id]
     finished = [each for each in earlier if each.last_known_state in FINISHED]
     if not finished:

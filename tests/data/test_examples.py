@@ -31,6 +31,7 @@ def plan(tmp_path):
             drop=tuple(DropConfig(missing=name, reason="no label") for name in drop),
             split_uris={split: str(tmp_path / folder / f"Split-{split}") for split in SPLITS},
             hash_buckets=hash_buckets or {},
+            label="late",
             temporary=str(tmp_path / folder / "unfinished"),
         )
 
@@ -260,3 +261,13 @@ def test_a_block_is_named_in_full_by_the_paths_that_are_yielded(plan, write_parq
     assert list(WriteExamples(plan()).process(shard)) == [
         str(tmp_path / "out" / "Split-eval" / "data_tfrecord-00003-of-00012.gz")
     ]
+
+
+def test_rows_without_a_label_are_told_not_trained_on(plan, write_parquet):
+    path = write_parquet("part.parquet", {"n": [1, 2, 3], "late": [0, None, 1]})
+    written = plan()
+    with pytest.raises(Exception):  # noqa: B017, PT011 - Beam wraps it in what it likes
+        write(written, shards_of([path], ["train"]))
+    error = error_of(written)
+    assert error.what == "1 rows of a batch of 3 have no label"
+    assert "data.drop" in error.mend

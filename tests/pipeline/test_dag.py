@@ -26,7 +26,7 @@ def ancestors(nodes: dict[str, pipeline_pb2.PipelineNode], node: str) -> set[str
 
 def test_standard_components_are_tfx_s_own(nodes) -> None:
     kinds = {node: info.node_info.type.name for node, info in nodes.items()}
-    for node in ("StatisticsGen", "ImportSchemaGen", "ExampleValidator", "Transform", "Trainer", "Evaluator"):
+    for node in ("StatisticsGen", "ExampleValidator", "Transform", "Trainer", "Evaluator"):
         assert kinds[node].startswith("tfx.components."), kinds[node]
     assert kinds["LatestBlessedModel"] == "tfx.dsl.components.common.resolver.Resolver"
 

@@ -31,7 +31,7 @@ pipeline = Pipeline(
 )
 run_folder(home, run_id).mkdir(parents=True)
 compiled = compile_pipeline(pipeline, run_id)
-runner = LocalRunner(compiled, new_report(compiled, run_id, []), home, frozenset(filter(None, [forced])), 2,
+runner = LocalRunner(compiled, new_report(compiled, run_id, []), home, {forced: "forced"} if forced else {}, 2,
                      watch=lambda report: None)
 runner.run()
 print(json.dumps({
