@@ -143,7 +143,7 @@ def show_verdict(console: Console, verdict: Verdict, pipeline: str, *, all_findi
     title = Text(f"{verdict.gate.value} gate: ", "bold") + Text(verdict.outcome.value, style)
     console.print(title + Text(f" ({verdict.summary.rstrip('.')})"), soft_wrap=True)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("check", "feature, slice or signature", "bound", "value", "baseline", "outcome"):
+    for column in ("check", "where", "bound", "value", "baseline", "outcome"):
         table.add_column(column, overflow="fold")
     shown = [each for each in verdict.findings if all_findings or each.outcome is not Outcome.PASSED]
     passed = [each for each in verdict.findings if each not in shown]

@@ -35,7 +35,7 @@ def ran_reason(history: History, node: str, execution: pb.Execution, *, forced: 
     if forced:
         return forced
     earlier = [each for each in history.executions_of_node(node) if each.id < execution.id]
-    finished = [each for each in earlier if each.last_known_state in FINISHED]
+    finished = [each for each in earlier if each.last_known_state in FINISHED and _is_own(history, each)]
     if not finished:
         return "the last attempt did not finish" if earlier else "first run of this node"
     last = finished[-1]
@@ -48,13 +48,19 @@ def ran_reason(history: History, node: str, execution: pb.Execution, *, forced: 
     return "the cached outputs are gone or an older run's"
 
 
+def _is_own(history: History, execution: pb.Execution) -> bool:
+    """Not the copy that `--from` makes of an execution: that has outputs only."""
+    return bool(_properties(execution) or history.artifacts(execution.id, pb.Event.INPUT))
+
+
 def _input_differences(history: History, before: pb.Execution, now: pb.Execution) -> list[str]:
     old, new = (history.artifacts(each.id, pb.Event.INPUT) for each in (before, now))
     differences = []
-    for key in sorted((set(old) | set(new)) - {key for key in old | new if key.startswith("_")}):
+    for key in sorted(set(old) | set(new)):
         old_ids, new_ids = ([artifact.id for artifact in each.get(key, [])] for each in (old, new))
         if old_ids == new_ids:
             continue
+        key = "verdict" if key.startswith("_") else key  # a condition's own input
         if not old_ids or not new_ids:
             differences.append(f"there is {'a' if new_ids else 'no'} {key} now")
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,29 @@ def test_status_why_and_doctor_tell(pushed: Project) -> None:
     doctor = headrace("doctor", str(pushed.config_path))
     assert doctor.returncode == ExitCode.OK, doctor.stdout
     assert "trouble" not in doctor.stdout
+
+
+def test_an_edited_schema_is_not_answered_from_the_cache(pushed: Project) -> None:
+    path = pushed.folder / "flights.pbtxt"
+    reviewed = path.read_text()
+    path.write_text(reviewed.replace("float_domain { min: 0 max: 6000 }", "float_domain { min: 0 max: 60 }"))
+    edited = headrace("run", str(pushed.config_path))
+    path.write_text(reviewed)
+    assert edited.returncode == ExitCode.DATA_GATE, edited.stdout
+    assert "0 to 60" in edited.stdout
+    assert states(pushed)["ExampleGen"] == "cached"
+    assert headrace("run", str(pushed.config_path)).returncode == ExitCode.OK
+    assert states(pushed)["DataGate"] == "cached"
+
+
+def test_a_pushed_version_that_is_gone_is_pushed_again(pushed: Project) -> None:
+    for version in versions(pushed.push_path):
+        shutil.rmtree(pushed.push_path / str(version))
+    result = headrace("run", str(pushed.config_path))
+    assert result.returncode == ExitCode.OK
+    assert "the pushed version is gone" in result.stdout
+    [again] = versions(pushed.push_path)
+    assert f"Pushed version {again}" in result.stdout
 
 
 def test_new_month_retrains_against_the_baseline_and_a_worse_model_is_stopped(pushed: Project) -> None:

@@ -36,6 +36,8 @@ def signal_during(project: Project, node: str, number: signal.Signals) -> tuple[
         env=ENVIRONMENT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        # A shell that starts the tests in the background has SIGINT ignored, and that would be inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while process.poll() is None:
         reports = load_reports(project.home)
