@@ -64,9 +64,10 @@ def run(console: Console, config: PipelineConfig, options: RunOptions) -> ExitCo
             interrupted = recover(history, config.home / "artifacts")
             if interrupted:
                 console.print(f"The last run was interrupted in {', '.join(interrupted)}; finished nodes are kept.")
-            accepted = accepted_findings(history, load_reports(config.home), options.accept)
+            reports = load_reports(config.home)
+            accepted = accepted_findings(history, reports, options.accept)
             console.print(f"{config.name}: {window.describe()}")
-            runner = _runner(config, options, run_id, accepted, _forced(options, history, load_reports(config.home)))
+            runner = _runner(config, options, run_id, reports, accepted, _forced(options, history, reports))
             try:
                 with Progress(console) as progress, _interruptible():
                     runner.watch = progress
@@ -95,6 +96,7 @@ def _runner(
     config: PipelineConfig,
     options: RunOptions,
     run_id: str,
+    reports: list[RunReport],
     accepted: dict[GateName, dict[str, str]],
     forced: dict[str, str],
 ) -> LocalRunner:
@@ -109,7 +111,7 @@ def _runner(
         if node not in nodes:
             raise UsageError(f"There is no node {node!r}", expected=f"one of {', '.join(nodes)}")
     if options.from_node or options.until_node:
-        mark_partial(compiled, options.from_node, options.until_node, load_reports(config.home))
+        mark_partial(compiled, options.from_node, options.until_node, reports)
     report = new_report(compiled, run_id, sys.argv[1:])
     return LocalRunner(compiled, report, config.home, forced, options.jobs, watch=lambda report: None)
 

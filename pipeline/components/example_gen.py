@@ -8,12 +8,12 @@ content. The reading itself is `data.examples`.
 from __future__ import annotations
 
 import copy
-import dataclasses
 import json
 from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
+from pydantic import TypeAdapter
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx import types
 from tfx.components.example_gen import driver, utils
@@ -29,11 +29,12 @@ from data.config import DataConfig
 from data.encoding import ARROW_TYPES
 from data.examples import METRICS, ExamplesPlan, Shard, WriteExamples, count_of, dropped_of, error_of
 from data.readers import inspect
-from data.spans import EVAL, TRAIN, Span, Window, find_window, fingerprint
+from data.spans import EVAL, TRAIN, Window, find_window, fingerprint
 from schema.errors import DataError
 
 SPLITS = (TRAIN, EVAL)
 WINDOW = "window"
+_WINDOW = TypeAdapter(Window)
 COUNTS = "counts"
 """Custom property of the examples: JSON of the examples in each split and the rows left out, with reasons."""
 
@@ -45,7 +46,7 @@ class ExampleGenDriver(driver.Driver):
         """Adds the window to the execution's properties, and span and fingerprint to the artifact's."""
         window = find_window(DataConfig.model_validate_json(execution_info.exec_properties["data"]))
         output = driver_output_pb2.DriverOutput()
-        output.exec_properties[WINDOW].string_value = json.dumps(dataclasses.asdict(window))
+        output.exec_properties[WINDOW].string_value = _WINDOW.dump_json(window).decode()
         artifact = copy.deepcopy(execution_info.output_dict["examples"][0].mlmd_artifact)
         artifact.custom_properties[utils.SPAN_PROPERTY_NAME].int_value = window.number
         artifact.custom_properties[utils.FINGERPRINT_PROPERTY_NAME].string_value = fingerprint(window.spans)
@@ -69,7 +70,8 @@ class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
             DataError: A file cannot be read, a value does not fit, or a split would be empty.
         """
         data = DataConfig.model_validate_json(exec_properties["data"])
-        window = _window(exec_properties.get(WINDOW)) or find_window(data)
+        chosen = exec_properties.get(WINDOW)
+        window = _WINDOW.validate_json(chosen) if chosen else find_window(data)
         artifact = artifact_utils.get_single_instance(output_dict["examples"])
         artifact.split_names = artifact_utils.encode_split_names(list(SPLITS))
         feature_types = json.loads(exec_properties["types"])
@@ -152,15 +154,6 @@ def plan_shards(data: DataConfig, window: Window, types: dict[str, pa.DataType])
             info = inspect(path, data.source.format, types)
             blocks += [(block, tuple(info.columns), split) for block in info.blocks]
     return [Shard(index, len(blocks), block, columns, split) for index, (block, columns, split) in enumerate(blocks)]
-
-
-def _window(text: str | None) -> Window | None:
-    if text is None:
-        return None
-    raw = json.loads(text)
-    spans = [Span(span["number"], tuple(span["files"])) for span in raw["train_spans"]]
-    last = raw["eval_span"]
-    return Window(tuple(spans), Span(last["number"], tuple(last["files"])) if last else None)
 
 
 def _counts(result: beam.runners.runner.PipelineResult, data: DataConfig) -> dict[str, Any]:
