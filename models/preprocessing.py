@@ -6,6 +6,7 @@ mean the same) a number is its mean and a flag says so; an id is 0.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -43,12 +44,15 @@ def preprocessing_fn(inputs: dict[str, tf.Tensor | tf.SparseTensor], custom_conf
         Model inputs by name, see `input_shapes`; the label as float32 [batch].
     """
     features = [Feature.from_json(raw) for raw in custom_config["features"]]
-    outputs = _standardized([(each, *_dense(inputs[each.name])) for each in features if each.role is Role.NUMERIC])
+    label = custom_config["label"]
+    dense = _dense({feature.name: inputs[feature.name] for feature in features})
+    outputs = _standardized([(each, *dense[each.name]) for each in features if each.role is Role.NUMERIC])
     for feature in features:
         if feature.role is not Role.NUMERIC:
-            outputs.update(_TRANSFORMS[feature.role](feature, *_dense(inputs[feature.name])))
-    label, _ = _dense(inputs[custom_config["label"]])
-    outputs[custom_config["label"]] = tf.cast(label, tf.float32)
+            outputs.update(_TRANSFORMS[feature.role](feature, *dense[feature.name]))
+    # By itself, since TFT drops what depends on an input that is not given, and a request carries no label.
+    values, _ = _dense({label: inputs[label]})[label]
+    outputs[label] = tf.cast(values, tf.float32)
     return outputs
 
 
@@ -73,23 +77,46 @@ def id_count(feature: Feature, transform: tft.TFTransformOutput) -> int | None:
     return None
 
 
-def _dense(raw: tf.Tensor | tf.SparseTensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The values, [batch], with zero or "" where missing; and which are there, bool [batch]."""
-    if isinstance(raw, tf.SparseTensor):
-        first = tf.sparse.slice(raw, [0, 0], [raw.dense_shape[0], 1])
-        column = tf.SparseTensor(first.indices, first.values, [raw.dense_shape[0], 1])
-        there = tf.sparse.to_dense(
-            tf.SparseTensor(column.indices, tf.ones_like(column.values, tf.bool), column.dense_shape)
-        )[:, 0]
-        values = tf.sparse.to_dense(column)[:, 0]
-    else:
-        values = tf.reshape(raw, [-1])
-        there = tf.ones_like(values, tf.bool)
-    if values.dtype.is_floating:
-        there &= ~tf.math.is_nan(values)
-    elif values.dtype == tf.string:
-        there &= values != ""
-    return tf.where(there, values, tf.zeros_like(values)), there
+def _dense(inputs: dict[str, tf.Tensor | tf.SparseTensor]) -> dict[str, tuple[tf.Tensor, tf.Tensor]]:
+    """By name the values, [batch], with zero or "" where missing; and which are there, bool [batch].
+
+    Features of a kind are rows of one matrix: a small request costs what its ops cost to start, so their number must
+    not grow with the number of features.
+    """
+    kinds = defaultdict(list)
+    for name, raw in inputs.items():
+        kinds[raw.dtype, isinstance(raw, tf.SparseTensor)].append(name)
+    dense: dict[str, tuple[tf.Tensor, tf.Tensor]] = {}
+    for (dtype, is_sparse), names in kinds.items():
+        columns = [inputs[name] for name in names]
+        values, there = _first_values(columns) if is_sparse else _fixed_values(columns)
+        if dtype.is_floating:
+            there &= ~tf.math.is_nan(values)
+            values = tf.where(there, values, tf.zeros_like(values))
+        elif dtype == tf.string:
+            there &= values != ""
+        dense.update(zip(names, zip(tf.unstack(values), tf.unstack(there), strict=True), strict=True))
+    return dense
+
+
+def _fixed_values(columns: list[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+    """The values of dense features of one dtype, as the rows of a matrix; and which are there: all."""
+    values = tf.stack([tf.reshape(column, [-1]) for column in columns])
+    return values, tf.ones_like(values, tf.bool)
+
+
+def _first_values(columns: list[tf.SparseTensor]) -> tuple[tf.Tensor, tf.Tensor]:
+    """Each example's first value of sparse features of one dtype, as the rows of a matrix; and which are there."""
+    # As wide as the widest, and 0 wide if no example has any value.
+    shape = tf.reduce_max(tf.stack([column.dense_shape for column in columns]), axis=0)
+    below = tf.sparse.concat(0, [tf.SparseTensor(column.indices, column.values, shape) for column in columns])
+    size = [len(columns) * shape[0], 1]
+    first = tf.sparse.slice(below, [0, 0], size)
+
+    def matrix(values: tf.Tensor) -> tf.Tensor:
+        return tf.reshape(tf.sparse.to_dense(tf.SparseTensor(first.indices, values, size)), [len(columns), -1])
+
+    return matrix(first.values), matrix(tf.ones_like(first.values, tf.bool))
 
 
 def _only(values: tf.Tensor, there: tf.Tensor) -> tf.SparseTensor:
@@ -122,11 +149,9 @@ def _standardized(numbers: list[tuple[Feature, tf.Tensor, tf.Tensor]]) -> Tensor
     standard = tf.clip_by_value((values - mean) * scale, -_WIDEST_Z, _WIDEST_Z)
     means_something = there & (variance > 0)
     standard = tf.where(means_something, standard, tf.zeros_like(standard))
-    outputs: Tensors = {}
-    for column, (feature, _, is_there) in enumerate(numbers):
-        outputs[feature.name] = standard[:, column]
-        outputs[feature.name + MISSING_SUFFIX] = _flag(is_there)
-    return outputs
+    names = [feature.name for feature, _, _ in numbers]
+    flags = [name + MISSING_SUFFIX for name in names]
+    return dict(zip(names + flags, tf.unstack(standard, axis=1) + tf.unstack(_flag(there), axis=1), strict=True))
 
 
 def _boolean(feature: Feature, values: tf.Tensor, there: tf.Tensor) -> Tensors:
@@ -147,8 +172,9 @@ def _categorical(feature: Feature, values: tf.Tensor, there: tf.Tensor) -> Tenso
 
 def _vocabulary(feature: Feature, values: tf.Tensor, there: tf.Tensor) -> Tensors:
     seen = _only(_text_of(values), there)
-    ids = tft.compute_and_apply_vocabulary(seen, top_k=feature.size, num_oov_buckets=1, vocab_filename=feature.name)
-    return {feature.name: tf.sparse.to_dense(tf.SparseTensor(ids.indices, ids.values + 1, ids.dense_shape))[:, 0]}
+    vocabulary = tft.vocabulary(seen, top_k=feature.size, vocab_filename=feature.name)
+    ids = tft.apply_vocabulary(_text_of(values), vocabulary, num_oov_buckets=1)
+    return {feature.name: _id(ids + 1, there)}
 
 
 def _hashed(feature: Feature, values: tf.Tensor, there: tf.Tensor) -> Tensors:
@@ -179,7 +205,7 @@ def _text_of(values: tf.Tensor) -> tf.Tensor:
 
 
 def _id(ids: tf.Tensor, there: tf.Tensor) -> tf.Tensor:
-    return tf.where(there, ids, tf.fill(tf.shape(ids), tf.constant(MISSING_ID, tf.int64)))
+    return tf.where(there, ids, tf.constant(MISSING_ID, tf.int64))
 
 
 _TRANSFORMS: dict[Role, Callable[[Feature, tf.Tensor, tf.Tensor], Tensors]] = {

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import NoReturn
 
 from rich.console import Console
 
+from pipeline.commands.deploy import DeployOptions, add_deploy_options, deploy
 from pipeline.config import PipelineConfig, find_config, load_config, to_yaml
 from pipeline.view import quiet_console, show_error
 from schema.errors import ExitCode, HeadraceError, disk_error
@@ -21,6 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def run_command(arguments: Sequence[str]) -> ExitCode:
     """Runs one command; a user's mistake is shown in one paragraph, never as a traceback."""
+    if arguments[:1] == ["serve"]:
+        return _serve(arguments[1:])
     parsed = _parser().parse_args(arguments)
     with quiet_console() as console:
         try:
@@ -61,11 +65,21 @@ def _parser() -> argparse.ArgumentParser:
     why.add_argument("subject", nargs="?", help="a gate (data, quality, infra) or a node; default: all")
     why.add_argument("--run", metavar="ID", help="which run (default: the last)")
 
+    commands.add_parser("serve", help="serve what is pushed, as TensorFlow Serving does (headrace serve --help)")
+
     config = _command(commands, "config", "check and show a pipeline's configuration", _config)
     config.add_argument("--resolved", action="store_true", help="with every default and absolute paths")
 
+    _add_deploy(commands)
     _command(commands, "doctor", "check this machine, the installation and a pipeline's inputs", _doctor)
     return parser
+
+
+def _add_deploy(commands: argparse._SubParsersAction) -> None:
+    told = "write what runs the pushed models on TensorFlow Serving"
+    parser = commands.add_parser("deploy", help=told, description=told.capitalize() + ".")
+    add_deploy_options(parser.add_subparsers(required=True, metavar="TARGET"), _positive)
+    parser.set_defaults(command=_deploy)
 
 
 def _command(commands: argparse._SubParsersAction, name: str, told: str, function: object) -> argparse.ArgumentParser:
@@ -114,12 +128,29 @@ def _why(parsed: argparse.Namespace, console: Console) -> ExitCode:
     return why(console, _load(parsed), parsed.pipeline, parsed.subject, parsed.run)
 
 
+def _serve(arguments: Sequence[str]) -> ExitCode:
+    """Not within `quiet_console`: a server's log is its output."""
+    from pipeline.commands.serve import serve
+
+    try:
+        return ExitCode(serve(arguments))
+    except HeadraceError as error:
+        with quiet_console() as console:
+            show_error(console, error)
+        return error.exit_code
+
+
 def _config(parsed: argparse.Namespace, console: Console) -> ExitCode:
     path = find_config(parsed.pipeline)
     config = load_config(path)
     text = to_yaml(config) if parsed.resolved else path.read_text(encoding="utf-8")
     console.out(text, end="", highlight=False)
     return ExitCode.OK
+
+
+def _deploy(parsed: argparse.Namespace, console: Console) -> ExitCode:
+    given = {option.name: getattr(parsed, option.name) for option in fields(DeployOptions) if option.name in parsed}
+    return deploy(console, _load(parsed), DeployOptions(**given))
 
 
 def _doctor(parsed: argparse.Namespace, console: Console) -> ExitCode:

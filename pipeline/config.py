@@ -15,7 +15,7 @@ from models.config import FeaturesConfig, LabelConfig, ModelConfig, TrainingConf
 from pipeline.gates.config import GatesConfig
 from schema.errors import ConfigError
 from schema.strict import Strict
-from serving.config import PushConfig
+from serving.config import PushConfig, ServeConfig
 
 CONFIGS = Path(__file__).parent / "configs"
 _ROOT_MARKS = ("pyproject.toml", ".git")
@@ -34,6 +34,7 @@ class PipelineConfig(Strict):
     training: TrainingConfig = TrainingConfig()
     gates: GatesConfig
     push: PushConfig
+    serve: ServeConfig = ServeConfig()
     root: Path = Path(".headrace")
     """Holds a folder for each pipeline: metadata, artifacts, logs."""
 
@@ -179,11 +180,15 @@ def _project_root(path: Path) -> Path:
 
 def _with_absolute_paths(config: PipelineConfig, root: Path) -> PipelineConfig:
     source = config.data.source.model_copy(update={"path": _absolute(config.data.source.path, root)})
+    log = config.serve.request_log
+    if log is not None:
+        log = log.model_copy(update={"path": _absolute(log.path, root)})
     return config.model_copy(
         update={
             "schema_path": root / config.schema_path,
             "data": config.data.model_copy(update={"source": source}),
             "push": config.push.model_copy(update={"path": _absolute(config.push.path, root)}),
+            "serve": config.serve.model_copy(update={"request_log": log}),
             "root": root / config.root,
         }
     )

@@ -120,7 +120,12 @@ def _nodes(config: PipelineConfig, accepted: Accepted) -> list[BaseNode]:
             config=config.gates.infra.model_dump_json(),
             features=json.dumps(features),
             task=config.label.task,
-            code=code_fingerprint("serving", "pipeline/components/infra_validator.py", "pipeline/gates/infra.py"),
+            code=code_fingerprint(
+                "serving/check.py",
+                "serving/session_model.py",
+                "pipeline/components/infra_validator.py",
+                "pipeline/gates/infra.py",
+            ),
         )
         infra_gate = InfraGate(
             blessing=infra_validator.outputs["blessing"],
@@ -161,10 +166,11 @@ def _nodes(config: PipelineConfig, accepted: Accepted) -> list[BaseNode]:
                     data_verdict=data_gate.outputs["verdict"],
                     quality_verdict=quality_gate.outputs["verdict"],
                     infra_verdict=infra_gate.outputs["verdict"],
+                    infra_blessing=infra_validator.outputs["blessing"],
                     pipeline=config.name,
                     path=config.push.path,
                     config=config.model_dump_json(by_alias=True),
-                    code=code_fingerprint("serving/push.py", "pipeline/components/pusher.py"),
+                    code=code_fingerprint("serving/push.py", "serving/warmup.py", "pipeline/components/pusher.py"),
                 )
 
     return [

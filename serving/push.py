@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +33,13 @@ class Pushed:
     """False if the newest version already is this model, byte for byte."""
 
 
-def push(model: Path, base_path: Path, provenance: Mapping[str, Path | str], manifest: Mapping[str, Any]) -> Pushed:
+def push(
+    model: Path,
+    base_path: Path,
+    provenance: Mapping[str, Path | str],
+    manifest: Mapping[str, Any],
+    finish: Callable[[Path], None] = lambda folder: None,
+) -> Pushed:
     """Publishes a SavedModel as the next version below `base_path`.
 
     The copy is written beside the versions under a name that no server takes for one, flushed to the disk, and then
@@ -44,6 +50,7 @@ def push(model: Path, base_path: Path, provenance: Mapping[str, Path | str], man
         base_path: Holds one folder for each version.
         provenance: Files (or texts) to keep with the model, by relative path below `PROVENANCE`.
         manifest: Facts about the model; the version, the time and the model's digest are added.
+        finish: Adds to the copy what is not the model's own, before anyone sees it.
 
     Raises:
         OSError: The disk is full or cannot be written to.
@@ -62,6 +69,7 @@ def push(model: Path, base_path: Path, provenance: Mapping[str, Path | str], man
             shutil.copytree(model, incoming)
             facts = {**manifest, "version": version, "pushed_at": int(time.time()), "model_digest": digest}
             _write_provenance(incoming / PROVENANCE, {**provenance, MANIFEST: json.dumps(facts, indent=2)})
+            finish(incoming)
             _flush(incoming)
             incoming.rename(base_path / str(version))
         except BaseException:

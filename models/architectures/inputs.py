@@ -42,7 +42,7 @@ def concatenate(
             embedding = keras.layers.Embedding(each.id_count, dimension(each.id_count), name=f"embed_{each.name}")
             columns.append(embedding(layer))
         else:
-            columns.append(layer if each.shape else keras.layers.Reshape((1,), name=f"column_{each.name}")(layer))
+            columns.append(layer if each.shape else keras.ops.expand_dims(layer, 1))
     return keras.layers.Concatenate(name="columns")(columns) if len(columns) > 1 else columns[0]
 
 

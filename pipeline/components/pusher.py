@@ -1,7 +1,7 @@
 """Pusher: atomic, with strictly increasing versions, and with what the model came from.
 
 TFX's Pusher copies file by file into the folder that a server polls and numbers versions by unix seconds. This one
-publishes through `serving.push`. It stands behind the gates, so it asks for no blessing itself.
+publishes through `serving.push`, with warm-up requests for the server. It stands behind the gates, so it asks for no blessing itself.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from tensorflow_serving.apis import predict_pb2
 from tfx import types
 from tfx.components.schema_gen.executor import DEFAULT_FILE_NAME as SCHEMA_FILE
 from tfx.components.statistics_gen.executor import DEFAULT_FILE_NAME as STATISTICS_FILE
@@ -18,8 +19,11 @@ from tfx.utils import path_utils
 
 from data.spans import TRAIN
 from pipeline.components.artifacts import GateVerdict
+from pipeline.gates.infra import REQUESTS_FILE
 from pipeline.gates.verdict import VERDICT_FILE
+from serving.check import read_records
 from serving.push import push
+from serving.warmup import write_warmup
 
 _VERDICTS = ("data_verdict", "quality_verdict", "infra_verdict")
 
@@ -58,12 +62,18 @@ class PusherExecutor(base_executor.BaseExecutor):
                 "model_id": model.id,
                 "window": examples.get_string_custom_property("window"),
             },
+            lambda folder: write_warmup(folder, _requests(uris["infra_blessing"]), exec_properties["pipeline"]),
         )
         artifact = artifact_utils.get_single_instance(output_dict["pushed_model"])
         artifact.set_string_custom_property("pushed_destination", str(pushed.path))
         artifact.set_string_custom_property("pushed_version", str(pushed.version))
         artifact.set_int_custom_property("pushed", 1)
         artifact.set_int_custom_property("is_new", int(pushed.is_new))
+
+
+def _requests(blessing: Path) -> list[predict_pb2.PredictRequest]:
+    """What the infra check asked the model: real examples through every signature."""
+    return [predict_pb2.PredictRequest.FromString(record) for record in read_records(str(blessing / REQUESTS_FILE))]
 
 
 class PusherSpec(component_spec.ComponentSpec):
@@ -76,6 +86,7 @@ class PusherSpec(component_spec.ComponentSpec):
         "schema": component_spec.ChannelParameter(type=standard_artifacts.Schema),
         "statistics": component_spec.ChannelParameter(type=standard_artifacts.ExampleStatistics),
         "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
+        "infra_blessing": component_spec.ChannelParameter(type=standard_artifacts.InfraBlessing),
         **{key: component_spec.ChannelParameter(type=GateVerdict) for key in _VERDICTS},
     }
     OUTPUTS = {"pushed_model": component_spec.ChannelParameter(type=standard_artifacts.PushedModel)}

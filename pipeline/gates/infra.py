@@ -22,6 +22,8 @@ from pipeline.processes import die_with_parent
 from serving.check import Measures, peak_memory_mib, read_records
 
 REPORT_FILE = "report.json"
+REQUESTS_FILE = "requests.tfrecord"
+"""What the candidate was asked, as PredictRequests; see `serving.check`."""
 _REPORT = TypeAdapter(list[Finding])
 _POLL_SECONDS = 0.1
 _LOG_LINES = 5
@@ -55,7 +57,7 @@ def check_model(
         config: The bounds.
         folder: Keeps the requests, the answers and the process's log.
     """
-    requests_path = folder / "requests.tfrecord"
+    requests_path = folder / REQUESTS_FILE
     with tf.io.TFRecordWriter(str(requests_path)) as writer:
         for request in requests:
             writer.write(request.SerializeToString())

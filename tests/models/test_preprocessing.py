@@ -5,8 +5,10 @@ import datetime as dt
 import numpy as np
 import pytest
 import tensorflow as tf
+from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
+from models.config import FeaturesConfig
 from models.features import Role
 from models.preprocessing import MISSING_SUFFIX, TIME_WIDTH, id_count, input_shapes
 
@@ -87,6 +89,97 @@ class TestShapes:
     def test_no_input_is_ever_nan(self, training):
         for name, value in training[1].items():
             assert not np.isnan(value).any(), name
+
+
+class TestFeaturesOfAKind:
+    """Features of one dtype go through the same ops; each must answer for itself."""
+
+    @pytest.fixture(scope="class")
+    def whole(self, make_row):
+        rows = [make_row(number) for number in range(40)]
+        return {name: value for row in rows for name, value in row.items()} | {"hollow": 1.0, "hollow_name": "N1"}
+
+    def test_a_raw_feature_reaches_its_own_inputs_alone(self, analysis, whole):
+        features = [feature for feature in analysis.features if feature.name != "fixed"]
+        without = [{n: v for n, v in whole.items() if n != feature.name} for feature in features]
+        inputs = analysis.inputs_of([whole, {**whole, "fixed": whole["fixed"] + 1}, *without])
+        for index, name in enumerate(["fixed", *(feature.name for feature in features)], start=1):
+            changed = {n for n, value in inputs.items() if not np.allclose(value[index], value[0], atol=1e-6)}
+            own = {name, name + MISSING_SUFFIX}
+            assert changed, name
+            assert changed <= own, name
+
+    def test_of_several_values_the_first_counts_however_many_the_others_have(self, analysis, whole, make_row):
+        rows = [make_row(number) for number in range(12)]
+        random = np.random.default_rng(1)
+        several = [
+            {
+                name: value if name in ("fixed", "late") else [value, *[whole[name]] * random.integers(4)]
+                for name, value in row.items()
+            }
+            for row in rows
+        ]
+        expected, inputs = analysis.inputs_of(rows), analysis.inputs_of(several)
+        for name, value in expected.items():
+            np.testing.assert_array_equal(inputs[name], value, err_msg=name)
+
+    def test_a_feature_without_any_value_in_the_batch_is_missing_as_beside_one_that_has_it(self, analysis, whole):
+        for feature in analysis.features:
+            if feature.name == "fixed":
+                continue
+            without = {name: value for name, value in whole.items() if name != feature.name}
+            alone, beside = analysis.inputs_of([without] * 2), analysis.inputs_of([without, whole, without])
+            for name, value in alone.items():
+                np.testing.assert_allclose(
+                    value, beside[name][[0, 2]], atol=1e-6, err_msg=f"{name} without {feature.name}"
+                )
+
+    def test_features_with_a_shape_and_without_beside_each_other(self, analyse, tmp_path):
+        """Two of each kind, or one, with and without a shape in the schema."""
+        shape = "shape { dim { size: 1 } } presence { min_fraction: 1.0 }"
+        schema = text_format.Parse(
+            f"""
+            default_environment: "TRAINING"
+            default_environment: "SERVING"
+            feature {{ name: "fixed_int" type: INT {shape} }}
+            feature {{ name: "fixed_flag" type: INT bool_domain {{}} {shape} }}
+            feature {{ name: "fixed_name" type: BYTES string_domain {{ value: "a" value: "b" }} {shape} }}
+            feature {{ name: "int" type: INT }}
+            feature {{ name: "name" type: BYTES string_domain {{ value: "a" value: "b" }} }}
+            feature {{ name: "other_name" type: BYTES string_domain {{ value: "a" value: "b" }} }}
+            feature {{ name: "late" type: INT not_in_environment: "SERVING" presence {{ min_fraction: 1.0 }} }}
+            """,
+            schema_pb2.Schema(),
+        )
+        rows = [
+            {"fixed_int": [1], "fixed_flag": [1], "fixed_name": ["a"], "int": [], "name": ["b"], "other_name": []},
+            {"fixed_int": [3], "fixed_flag": [0], "fixed_name": [""], "int": [8], "name": ["", "a"], "other_name": []},
+            {"fixed_int": [5], "fixed_flag": [7], "fixed_name": ["b"], "int": [6, 9], "name": [], "other_name": ["a"]},
+        ]
+        examples = []
+        for row in rows:
+            example = tf.train.Example()
+            for name, values in {**row, "late": [0]}.items():
+                if "name" in name:
+                    example.features.feature[name].bytes_list.value.extend(value.encode() for value in values)
+                else:
+                    example.features.feature[name].int64_list.value.extend(values)
+            examples.append(example.SerializeToString())
+        made = analyse(schema, FeaturesConfig(), examples, tmp_path)
+        parsed = tf.io.parse_example(examples, made.transform.raw_feature_spec())
+        inputs = {name: value.numpy().tolist() for name, value in made.layer(parsed).items()}
+        assert inputs.pop("fixed_int") == pytest.approx([-(1.5**0.5), 0, 1.5**0.5])
+        assert inputs == {
+            "fixed_int_missing": [0.0, 0.0, 0.0],
+            "fixed_flag": [1.0, 0.0, 1.0],
+            "fixed_flag_missing": [0.0, 0.0, 0.0],
+            "fixed_name": [1, 0, 2],
+            "int": [0.0, 1.0, -1.0],
+            "int_missing": [1.0, 0.0, 0.0],
+            "name": [2, 0, 0],
+            "other_name": [0, 0, 1],
+            "late": [0.0, 0.0, 0.0],
+        }
 
 
 class TestNumbers:

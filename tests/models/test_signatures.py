@@ -121,6 +121,7 @@ class TestBinary:
         assert served.run("serve_examples", {"examples": empty})["probability"].shape == (0,)
         assert served.run("regress", {"inputs": empty})["outputs"].shape == (0,)
         assert served.run("classify", {"inputs": empty})["scores"].shape == (0, 2)
+        assert {len(each) for each in served.run("transform_features", {"examples": empty}).values()} == {0}
 
 
 class TestRegression:
@@ -188,6 +189,25 @@ class TestMissing:
         np.testing.assert_allclose(
             answer, served.run("serve_examples", {"examples": as_examples(nothing)})["probability"], atol=TOLERANCE
         )
+
+    @pytest.mark.parametrize("dtype", [tf.float32, tf.float64, tf.int64, tf.string])
+    def test_inputs_of_different_lengths_are_refused(self, served, as_columns, rows, dtype):
+        inputs = served.signatures["serving_default"].inputs
+        for name in (name for name, info in inputs.items() if info.dtype == dtype.as_datatype_enum):
+            for length in (2, 4):
+                columns = as_columns(rows[:3])
+                columns[name] = as_columns(rows[:length])[name]
+                with pytest.raises(tf.errors.InvalidArgumentError):
+                    served.run("serving_default", columns)
+
+    def test_it_does_not_matter_which_other_features_are_missing(self, analysis, served, as_columns, rows):
+        """What is missing is left out of the tensors of the optional integers, so no row may take another's."""
+        random = np.random.default_rng(2)
+        holed = [{name: value for name, value in row.items() if random.random() < 0.6} for row in rows]
+        holed = [{"stops": 1, "fixed": 0.5, **row} for row in holed]
+        together = served.run("serving_default", as_columns(holed))["probability"]
+        alone = [served.run("serving_default", as_columns([row]))["probability"] for row in holed]
+        np.testing.assert_allclose(together, np.concatenate(alone), atol=TOLERANCE)
 
 
 class TestInputs:
@@ -272,6 +292,24 @@ def test_a_feature_is_served_under_its_own_name_or_refused_before_anything_is_tr
         atol=TOLERANCE,
     )
     served.close()
+
+
+@pytest.mark.parametrize("signature", ["serving_default", "serve_examples", "transform_features"])
+def test_a_signature_runs_as_one_graph_without_calls(binary, as_columns, as_examples, rows, signature):
+    """A function that TensorFlow does not inline is a second executor and hides its ops from the optimizer."""
+    feeds = as_columns(rows) if signature == "serving_default" else {"examples": as_examples(rows)}
+    with tf.compat.v1.Session(graph=tf.Graph()) as session:
+        meta_graph = tf.compat.v1.saved_model.loader.load(session, ["serve"], str(binary[1]))
+        info, metadata = meta_graph.signature_def[signature], tf.compat.v1.RunMetadata()
+        session.run(
+            [output.name for output in info.outputs.values()],
+            {info.inputs[name].name: value for name, value in feeds.items()},
+            options=tf.compat.v1.RunOptions(output_partition_graphs=True),
+            run_metadata=metadata,
+        )
+    ops = {node.op for graph in metadata.partition_graphs for node in graph.node}
+    assert "LookupTableFindV2" in ops
+    assert not {op for op in ops if "PartitionedCall" in op}
 
 
 def test_the_saved_model_does_not_hold_what_only_training_needs(binary):

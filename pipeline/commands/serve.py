@@ -1,0 +1,43 @@
+"""`headrace serve`: the model server, for what a pipeline pushed or with tensorflow_model_server's flags alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pipeline.config import PipelineConfig, find_config, load_config
+from serving.server.__main__ import main
+
+
+def serve(arguments: Sequence[str]) -> int:
+    """Serves until it is told to end.
+
+    Args:
+        arguments: Perhaps a pipeline, then flags, which win over the pipeline's YAML.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        ConfigError: The pipeline does not exist, or its YAML is wrong.
+    """
+    if not arguments or arguments[0].startswith("-"):
+        return main(arguments)
+    return main(arguments[1:], **flags_of(load_config(find_config(arguments[0]))))
+
+
+def flags_of(config: PipelineConfig) -> dict[str, Any]:
+    """The flags that a pipeline's YAML stands for. Its models answer row by row, so batching is safe."""
+    flags: dict[str, Any] = {
+        "model_name": config.name,
+        "model_base_path": config.push.path,
+        "host": config.serve.host,
+        "port": config.serve.grpc_port,
+        "rest_api_port": config.serve.rest_port,
+        "enable_batching": True,
+        "enable_prometheus": True,
+        "enable_grpc_healthcheck_service": True,
+    }
+    if config.serve.request_log is not None:
+        flags |= {f"request_log_{name}": value for name, value in config.serve.request_log.model_dump().items()}
+    return flags

@@ -1,0 +1,44 @@
+"""`python -m serving.server`: tensorflow_model_server's flags, and its messages when it cannot start."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+_LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
+_CANNOT_START = 1
+
+
+def main(arguments: Sequence[str], **defaults: Any) -> int:
+    """Serves until it is told to end.
+
+    Args:
+        arguments: Flags of `tensorflow_model_server`.
+        defaults: Replace the flags' own.
+
+    Returns:
+        The exit code.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when TensorFlow is imported
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT, stream=sys.stderr)
+
+    from serving.server.options import parse_flags
+    from serving.server.status import StatusError
+
+    try:
+        options = parse_flags(arguments, **defaults)
+        from serving.server.app import run
+
+        run(options)
+    except StatusError as error:
+        print(f"Failed to start server. Error: {error}", file=sys.stderr)  # noqa: T201
+        return _CANNOT_START
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

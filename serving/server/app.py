@@ -1,0 +1,283 @@
+"""The server put together: options → models, protocols, polling, and an end that loses no request."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import gc
+import logging
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import grpc
+import uvloop
+from google.protobuf import text_format
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from tensorflow.core.protobuf import config_pb2
+from tensorflow_serving.config import model_server_config_pb2
+
+from serving.config import RequestLogConfig
+from serving.server.batching import BatchingOptions, Runner
+from serving.server.core import Core
+from serving.server.grpc_service import GrpcService
+from serving.server.http import http_server, listen
+from serving.server.loading import LoadOptions, load_servable
+from serving.server.logs import RequestLogs
+from serving.server.metrics import Metrics
+from serving.server.model_config import single_model
+from serving.server.options import ServerOptions, channel_arguments, worker_threads
+from serving.server.repository import Repository
+from serving.server.rest import PROMETHEUS_PATH, RestApi
+from serving.server.servable import Servable
+from serving.server.status import Code, StatusError
+from serving.server.textproto import BatchingParameters, MonitoringConfig, SSLConfig, read_text_proto
+
+_SWITCH_SECONDS = 0.0005
+"""How long a thread that loads a version may keep Python's lock from the event loop."""
+
+_HEALTH_NAMES = ("", "ModelService", "PredictionService")
+
+log = logging.getLogger(__name__)
+
+
+def run(options: ServerOptions) -> None:
+    """Serves until SIGTERM or SIGINT.
+
+    Raises:
+        StatusError: The server could not be started.
+    """
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    gc.set_threshold(50_000, 50, 100)
+    uvloop.run(_Server(options).run())
+
+
+class _Server:
+    def __init__(self, options: ServerOptions) -> None:
+        self._options = options
+        self._config = _model_server_config(options)
+        self._batching = _batching_options(options)
+        self._metrics_path = _metrics_path(options)
+        self._credentials = _credentials(options)
+        self._metrics = Metrics()
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def run(self) -> None:
+        """Loads, listens, waits for the end, drains."""
+        stopped = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+        core = self._core = self._make_core()
+        try:
+            self._start(self._poll(core.repository))
+            loaded = self._start(self.reload(self._config))
+            waiting = self._start(stopped.wait())
+            await asyncio.wait((loaded, waiting), return_when=asyncio.FIRST_COMPLETED)
+            if not loaded.done():
+                return
+            loaded.result()
+            if self._options.model_config_file and self._options.model_config_file_poll_wait_seconds > 0:
+                self._start(self._poll_config())
+            gc.freeze()
+            await self._listen(core, stopped)
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await core.repository.close()
+            core.logs.close()
+            core.runner.close()
+
+    async def reload(self, config: model_server_config_pb2.ModelServerConfig) -> None:
+        """Serves and logs as a configuration says.
+
+        Raises:
+            StatusError: See `Repository.reload`.
+        """
+        await self._core.repository.reload(config, self._core.logs.reload)
+
+    def _make_core(self) -> Core:
+        options = self._options
+        load_options = LoadOptions(
+            tags=tuple(options.saved_model_tags.split(",")),
+            session_config=_session_config(options),
+            prefers_tflite=options.prefer_tflite_model,
+            warms_up=options.enable_model_warmup,
+            warmup_iterations=max(options.num_request_iterations_for_warmup, 1),
+        )
+        runner = Runner(self._batching, worker_threads(), options.rest_api_timeout_in_ms / 1000)
+        repository = Repository(
+            functools.partial(self._load, load_options),
+            on_unload=lambda servable: runner.forget(list(servable.signatures.values())),
+            retries=options.max_num_load_retries,
+            retry_seconds=options.load_retry_interval_micros / 1e6,
+            allow_unavailable_labels=options.allow_version_labels_for_unavailable_models,
+            load_threads=max(options.num_load_threads, 1),
+        )
+        logs = RequestLogs(_request_log(options), self._metrics)
+        return Core(repository, runner, self._metrics, logs, options.max_concurrent_requests)
+
+    def _load(self, options: LoadOptions, name: str, version: int, path: str) -> Servable:
+        servable = load_servable(options, name, version, path)
+        servable.observe_runs(self._metrics.runtime_latency.add)
+        return servable
+
+    async def _listen(self, core: Core, stopped: asyncio.Event) -> None:
+        options = self._options
+        servicer = health.aio.HealthServicer()
+        rpc = grpc.aio.server(
+            options=[("grpc.so_reuseport", 0), *channel_arguments(options)],
+            maximum_concurrent_rpcs=options.max_concurrent_requests,
+        )
+        GrpcService(core, self.reload, options.enable_serialization_as_tensor_content).add_to(rpc)
+        if options.enable_grpc_healthcheck_service:
+            health_pb2_grpc.add_HealthServicer_to_server(servicer, rpc)
+            for name in _HEALTH_NAMES:
+                await servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
+        self._add_ports(rpc)
+        await rpc.start()
+        rest = None
+        if options.rest_api_port:
+            app = RestApi(
+                core, options.max_request_bytes, options.rest_api_enable_cors_support, self._metrics_path
+            )
+            rest = http_server(app, options.rest_api_timeout_in_ms / 1000, options.drain_seconds)
+            opened = _or_status(lambda: listen(options.host, options.rest_api_port), options.rest_api_port)
+            serving = self._start(rest.serve([opened]))
+            log.info("Exporting HTTP/REST API at:%s:%d ...", options.host, options.rest_api_port)
+        await stopped.wait()
+        log.info("Draining: up to %g s for the requests that are being answered", options.drain_seconds)
+        await servicer.enter_graceful_shutdown()
+        if rest is not None:
+            rest.should_exit = True
+            await asyncio.wait((serving,), timeout=options.drain_seconds + 1)
+        await rpc.stop(options.drain_seconds)
+
+    def _add_ports(self, rpc: grpc.aio.Server) -> None:
+        options = self._options
+        addresses = [f"{options.host}:{options.port}"] if options.port else []
+        addresses += [f"unix:{options.grpc_socket_path}"] if options.grpc_socket_path else []
+        for address in addresses:
+            try:
+                if self._credentials is None:
+                    rpc.add_insecure_port(address)
+                else:
+                    rpc.add_secure_port(address, self._credentials)
+            except RuntimeError as error:
+                raise StatusError(Code.UNAVAILABLE, f"Could not listen on {address}: {error}") from None
+            log.info("Running gRPC ModelServer at %s ...", address)
+
+    async def _poll(self, repository: Repository) -> None:
+        seconds = self._options.file_system_poll_wait_seconds
+        while seconds > 0:
+            await asyncio.sleep(seconds)
+            with _logged("The models' folders could not be looked at"):
+                repository.poll()
+
+    async def _poll_config(self) -> None:
+        while True:
+            await asyncio.sleep(self._options.model_config_file_poll_wait_seconds)
+            with _logged("The model config was not reloaded; the one before stays"):
+                await self.reload(_model_server_config(self._options))
+
+    def _start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        return task
+
+
+@contextlib.contextmanager
+def _logged(told: str) -> Any:
+    """Polling goes on after an error."""
+    try:
+        yield
+    except (StatusError, OSError) as error:
+        log.error("%s: %s", told, error)
+
+
+def _or_status(act: Callable[[], Any], port: int) -> Any:
+    try:
+        return act()
+    except OSError as error:
+        raise StatusError(Code.UNAVAILABLE, f"Could not listen on port {port}: {error}") from None
+
+
+def _model_server_config(options: ServerOptions) -> model_server_config_pb2.ModelServerConfig:
+    if options.model_config_file:
+        return read_text_proto(options.model_config_file, model_server_config_pb2.ModelServerConfig)
+    return single_model(options.model_name, options.model_base_path)
+
+
+def _metrics_path(options: ServerOptions) -> str | None:
+    if not options.monitoring_config_file:
+        return PROMETHEUS_PATH if options.enable_prometheus else None
+    prometheus = read_text_proto(options.monitoring_config_file, MonitoringConfig).prometheus_config
+    return (prometheus.path or PROMETHEUS_PATH) if prometheus.enable else None
+
+
+def _batching_options(options: ServerOptions) -> BatchingOptions | None:
+    if not options.enable_batching:
+        return None
+    if not options.batching_parameters_file:
+        return BatchingOptions()
+    given = read_text_proto(options.batching_parameters_file, BatchingParameters)
+    numbers = {
+        name: getattr(given, name).value
+        for name in ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches")
+        if given.HasField(name)
+    }
+    sizes = tuple(given.allowed_batch_sizes)
+    batching = BatchingOptions(
+        **numbers, allowed_batch_sizes=sizes, pad_variable_length_inputs=given.pad_variable_length_inputs
+    )
+    if min(batching.max_batch_size, batching.max_enqueued_batches) < 1 or batching.batch_timeout_micros < 0:
+        raise StatusError(Code.INVALID_ARGUMENT, f"The batching parameters must be positive; received {numbers}")
+    if sizes and (list(sizes) != sorted(set(sizes)) or sizes[-1] != batching.max_batch_size):
+        raise StatusError(
+            Code.INVALID_ARGUMENT,
+            "Last entry in allowed_batch_sizes must match max_batch_size and the entries must be in increasing order; "
+            f"received {list(sizes)} and {batching.max_batch_size}",
+        )
+    return batching
+
+
+def _credentials(options: ServerOptions) -> grpc.ServerCredentials | None:
+    if not options.ssl_config_file:
+        return None
+    config = read_text_proto(options.ssl_config_file, SSLConfig)
+    authority = config.custom_ca.encode() or None
+    if config.client_verify and authority is None:
+        raise StatusError(
+            Code.INVALID_ARGUMENT, f"{options.ssl_config_file} sets client_verify, which needs custom_ca"
+        )
+    pairs = [(config.server_key.encode(), config.server_cert.encode())]
+    return grpc.ssl_server_credentials(pairs, authority, config.client_verify)
+
+
+def _session_config(options: ServerOptions) -> config_pb2.ConfigProto:
+    """One thread, the caller's, unless told otherwise: rows are small, and requests are what runs in parallel."""
+    config = config_pb2.ConfigProto()
+    if options.tensorflow_session_config_file:
+        text = Path(options.tensorflow_session_config_file).read_text(encoding="utf-8")
+        text_format.Parse(text, config)
+    both = options.tensorflow_session_parallelism
+    config.intra_op_parallelism_threads = (
+        options.tensorflow_intra_op_parallelism or both or config.intra_op_parallelism_threads or 1
+    )
+    config.inter_op_parallelism_threads = (
+        options.tensorflow_inter_op_parallelism or both or config.inter_op_parallelism_threads or 1
+    )
+    return config
+
+
+def _request_log(options: ServerOptions) -> RequestLogConfig | None:
+    if not options.request_log_path:
+        return None
+    return RequestLogConfig(
+        path=options.request_log_path,
+        sampling_rate=options.request_log_sampling_rate,
+        rotate_mib=options.request_log_rotate_mib,
+        rotate_seconds=options.request_log_rotate_seconds,
+    )

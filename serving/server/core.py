@@ -1,0 +1,122 @@
+"""What gRPC and REST have in common: finding a servable, running it, counting and logging the request."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from tensorflow_serving.apis import model_pb2, predict_pb2
+
+from serving.request_log import RequestLog, log_metadata, prediction_log
+from serving.server import inference
+from serving.server.batching import Answer, Runner
+from serving.server.logs import RequestLogs
+from serving.server.metrics import Metrics
+from serving.server.repository import Repository
+from serving.server.servable import Servable, Signature
+from serving.server.status import Code, StatusError
+from serving.server.tensors import encode
+
+_MICROSECONDS = 1e6
+
+
+class Core:
+    """One server's state.
+
+    Args:
+        repository: The models.
+        runner: Runs requests.
+        metrics: Counts them.
+        logs: Logs them.
+        most_requests: That may be in flight at a time.
+    """
+
+    def __init__(
+        self, repository: Repository, runner: Runner, metrics: Metrics, logs: RequestLogs, most_requests: int
+    ) -> None:
+        self.repository = repository
+        self.runner = runner
+        self.metrics = metrics
+        self.logs = logs
+        self.in_flight = 0
+        self._most_requests = most_requests
+
+    def find(self, spec: model_pb2.ModelSpec) -> Servable:
+        """The servable that a request's spec names.
+
+        Raises:
+            StatusError: There is none.
+        """
+        choice = spec.WhichOneof("version_choice")
+        version = spec.version.value if choice == "version" else None
+        label = spec.version_label if choice == "version_label" else None
+        return self.repository.find(spec.name, version, label)
+
+    @contextmanager
+    def using(self, servable: Servable) -> Iterator[None]:
+        """Keeps a servable from being unloaded, and the server from doing too much at once.
+
+        Raises:
+            StatusError: Too many requests are in flight.
+        """
+        if self.in_flight >= self._most_requests:
+            raise StatusError(Code.UNAVAILABLE, f"The server is answering {self.in_flight} requests already")
+        self.in_flight += 1
+        servable.in_flight += 1
+        try:
+            yield
+        finally:
+            self.in_flight -= 1
+            servable.in_flight -= 1
+
+    def count(self, model_name: str, code: Code, api: str, entrypoint: str, started: float) -> None:
+        """Counts a request; `started` is of `time.perf_counter`. Only successes have a latency."""
+        self.metrics.request_count.add(model_name, code.name)
+        if code is Code.OK:
+            took = (time.perf_counter() - started) * _MICROSECONDS
+            self.metrics.request_latency.add(took, model_name, api, entrypoint)
+
+    def count_examples(self, model_name: str, examples: int) -> None:
+        """Counts the rows of a request."""
+        self.metrics.example_counts.add(examples, model_name)
+        self.metrics.example_count_total.add(model_name, by=examples)
+
+    def log_for(self, servable: Servable) -> RequestLog | None:
+        """The log for this request; None if it is not to be logged."""
+        log = self.logs.of(servable.name)
+        return log if log is not None and log.samples() else None
+
+    def log(
+        self, log: RequestLog, kind: str, servable: Servable, signature_name: str, messages: Callable[[], tuple[bytes, bytes]]
+    ) -> None:
+        """Offers a request to the log.
+
+        Args:
+            log: Of the servable's model.
+            kind: The field of PredictionLog.
+            servable: That answered.
+            signature_name: That answered.
+            messages: Makes the serialized request and response.
+        """
+        metadata = log_metadata(servable.name, servable.version, signature_name, log.sampling_rate)
+        log.offer(lambda: prediction_log(kind, metadata, *messages()))
+
+
+def predict_messages(
+    servable: Servable, signature: Signature, answer: Answer
+) -> Callable[[], tuple[bytes, bytes]]:
+    """A Predict request that did not come as a proto, as the protos that the log holds."""
+
+    def make() -> tuple[bytes, bytes]:
+        request = predict_pb2.PredictRequest()
+        inference.fill_model_spec(request.model_spec, servable, signature.name)
+        for name, array in zip(signature.input_names, answer.inputs, strict=True):
+            encode(np.asarray(array), request.inputs[name])
+        response = inference.predict_response(servable, signature, signature.outputs, answer.outputs)
+        return request.SerializeToString(), response.SerializeToString()
+
+    return make
+
+

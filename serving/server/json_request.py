@@ -1,0 +1,279 @@
+"""JSON requests → tensors and examples, as TensorFlow Serving reads them (`util/json_tensor.cc`)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import orjson
+from tensorflow.core.example import example_pb2
+
+from serving.server.json_values import as_bytes, decode_base64, is_base64_object, tensor_of, type_of, wrong
+from serving.server.servable import Signature
+from serving.server.status import StatusError, invalid_argument
+
+_PARSE_ERRORS = {
+    "Expecting value": "Invalid value.",
+    "Expecting property name enclosed in double quotes": "Missing a name for object member.",
+    "Illegal trailing comma before end of object": "Missing a name for object member.",
+    "Illegal trailing comma before end of array": "Invalid value.",
+    "Expecting ':' delimiter": "Missing a colon after a name of object member.",
+    "Expecting ',' delimiter": "Missing a comma or } after an object member.",
+    "Unterminated string starting at": "Missing a closing quotation mark in string.",
+    "Invalid control character at": "Invalid encoding in string.",
+    "Invalid \\escape": "Invalid escape character in string.",
+    "Invalid \\uXXXX escape": "Incorrect hex digit after \\u escape in string.",
+}
+"""Python's words for a mistake, and RapidJSON's."""
+
+_DECODER = json.JSONDecoder()
+
+
+def parse(body: bytes) -> dict[str, Any]:
+    """A request's JSON object.
+
+    NaN, Infinity and bytes after the first value are accepted, as TensorFlow Serving does: what orjson refuses is
+    tried again with the standard decoder.
+
+    Raises:
+        StatusError: It is not JSON, not an object, or nested too deeply.
+    """
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        document = _parse_leniently(body)
+    if type(document) is not dict:
+        raise wrong(document, "Is not object")
+    return document
+
+
+def _parse_leniently(body: bytes) -> Any:
+    if not body:
+        raise invalid_argument("JSON Parse error: The document is empty")
+    text = body.decode("utf-8", "surrogateescape").lstrip(" \t\r\n\ufeff")
+    try:
+        return _DECODER.raw_decode(text)[0]
+    except json.JSONDecodeError as error:
+        told = _PARSE_ERRORS.get(error.msg.removesuffix(": "), error.msg)
+        raise invalid_argument(f"JSON Parse error: {told} at offset: {error.pos}") from None
+    except (RecursionError, ValueError) as error:  # ValueError: an integer of thousands of digits
+        told = "Nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise invalid_argument(f"JSON Parse error: {told}") from None
+
+
+def signature_name(document: Mapping[str, Any]) -> str:
+    """The signature that a request asks for, "" for the default.
+
+    Raises:
+        StatusError: It is not a text.
+    """
+    name = document.get("signature_name", "")
+    if type(name) is not str:
+        raise wrong(document, "not formatted correctly. 'signature_name' key must be a string value.")
+    return name
+
+
+class Rows:
+    """The `instances` of a predict request, not yet tensors: rows of several requests are converted together."""
+
+    def __init__(self, rows: list[Any], signature: Signature) -> None:
+        self.rows = rows
+        self.signature = signature
+        self.size = len(rows)
+
+    def arrays(self) -> list[np.ndarray]:
+        """The tensors, in the order of the signature's inputs.
+
+        Raises:
+            StatusError: A row does not fit the signature.
+        """
+        return scalar_columns(self.rows, self.signature) or _columns_of(self.rows, self.signature)
+
+
+def instances(document: dict[str, Any], signature: Signature) -> Rows | None:
+    """The rows of a request in row format; None for a request in column format.
+
+    Raises:
+        StatusError: There is neither format, or both, or no row.
+    """
+    has_rows, has_columns = "instances" in document, "inputs" in document
+    if has_rows and has_columns:
+        raise wrong(
+            document, "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist "
+        )
+    if has_columns:
+        return None
+    if not has_rows:
+        raise invalid_argument("Missing 'inputs' or 'instances' key")
+    rows = document["instances"]
+    if type(rows) is not list:
+        raise wrong(document, "Expecting 'instances' to be an list/array")
+    if not rows:
+        raise wrong(document, "No values in 'instances' array")
+    return Rows(rows, signature)
+
+
+def scalar_columns(rows: Sequence[Any], signature: Signature) -> list[np.ndarray] | None:
+    """The tensors of rows that are objects of plain values; None for all else, which the exact way decides on."""
+    inputs = signature.inputs
+    width = len(inputs)
+    for row in rows:
+        if type(row) is not dict or len(row) != width:
+            return None
+    columns = []
+    try:
+        for each in inputs:
+            name = each.name
+            column = _column([row[name] for row in rows], each.dtype)
+            if column is None:
+                return None
+            columns.append(column)
+    except KeyError:
+        return None
+    return columns
+
+
+def _column(values: list[Any], dtype: np.dtype | None) -> np.ndarray | None:
+    kinds = set(map(type, values))
+    if dtype is None:
+        return None
+    kind = dtype.kind
+    if kind == "f":
+        return np.array(values, dtype) if kinds <= {float, int} else None
+    if kind == "O":
+        if kinds != {str}:
+            return None
+        column = np.empty(len(values), object)
+        column[:] = [value.encode() for value in values] if all(map(str.isascii, values)) else list(map(as_bytes, values))
+        return column
+    if kind == "i" and dtype.itemsize == 8 and kinds == {int}:
+        try:
+            return np.array(values, dtype)
+        except OverflowError:
+            return None
+    return None
+
+
+def _columns_of(rows: list[Any], signature: Signature) -> list[np.ndarray]:
+    """Rows of any shape, with TensorFlow Serving's own complaints."""
+    inputs = {each.name: each for each in signature.inputs}
+    first = rows[0]
+    if not isinstance(first, dict) and len(inputs) > 1:
+        raise invalid_argument(
+            "instances is a plain list, but expecting list of objects as multiple input tensors required as per "
+            "tensorinfo_map"
+        )
+    are_objects = isinstance(first, dict) and not is_base64_object(first)
+    tensors: dict[str, list[np.ndarray]] = {name: [] for name in inputs}
+    for position, row in enumerate(rows):
+        is_object = isinstance(row, dict) and not is_base64_object(row)
+        if is_object != are_objects:
+            raise invalid_argument(
+                f"Expecting object but got list at item {position} of input list"
+                if are_objects
+                else f"Expecting value/list but got object at item {position} of input list"
+            )
+        for name, value in row.items() if are_objects else [(next(iter(inputs)), row)]:
+            key = f" key: {name}" if are_objects else ""
+            _add(tensors, inputs, name, value, f"Failed to process element: {position}{key} of 'instances' list.")
+        if are_objects and set(row) != set(inputs):
+            raise wrong(
+                row,
+                f"keys must be equal to: {','.join(sorted(inputs))}",
+                f"Failed to process element: {position} of 'instances' list. JSON object:",
+            )
+    return [np.stack(tensors[name]) for name in inputs]
+
+
+def _add(tensors: dict[str, list[np.ndarray]], inputs: Mapping[str, Any], name: str, value: Any, where: str) -> None:
+    try:
+        if name not in inputs:
+            raise invalid_argument(f"JSON object: does not have named input: {name}")
+        tensor = tensor_of(value, inputs[name].data_type)
+        others = tensors[name]
+        if others and others[0].size != tensor.size:
+            raise invalid_argument(f"Expecting tensor size: {others[0].size} but got: {tensor.size}")
+        if others and others[0].shape != tensor.shape:
+            raise invalid_argument(f"Expecting shape {_shape(others[0])} but got: {_shape(tensor)}")
+    except StatusError as error:
+        raise StatusError(error.code, f"{where} Error: {error}") from None
+    others.append(tensor)
+
+
+def _shape(array: np.ndarray) -> str:
+    return f"[{','.join(map(str, array.shape))}]"
+
+
+def columns(document: dict[str, Any], signature: Signature) -> list[np.ndarray]:
+    """The tensors of a request in column format, in the order of the signature's inputs.
+
+    Raises:
+        StatusError: A value is missing or does not fit its input.
+    """
+    given, inputs = document["inputs"], signature.inputs
+    if not isinstance(given, dict) or is_base64_object(given):
+        if len(inputs) > 1:
+            raise invalid_argument(
+                "inputs is a plain value/list, but expecting an object as multiple input tensors required as per "
+                "tensorinfo_map"
+            )
+        return [tensor_of(given, inputs[0].data_type)]
+    arrays = []
+    for each in inputs:
+        if each.name not in given:
+            raise invalid_argument(f"Missing named input: {each.name} in 'inputs' object.")
+        arrays.append(tensor_of(given[each.name], each.data_type))
+    return arrays
+
+
+def examples(document: dict[str, Any]) -> list[bytes]:
+    """The serialized tf.Examples of a classify or regress request, its context merged into each.
+
+    Raises:
+        StatusError: There is no example, or a feature mixes kinds of values.
+    """
+    context = _example(document["context"]) if "context" in document else b""
+    if "examples" not in document:
+        raise wrong(document, "When method is classify, key 'examples' is expected and was not found")
+    given = document["examples"]
+    if type(given) is not list:
+        raise wrong(document, "Expecting 'examples' value to be an list/array")
+    if not given:
+        raise wrong(document, "'examples' value is an empty array")
+    return [context + _example(each) for each in given]
+
+
+def _example(value: Any) -> bytes:
+    if not isinstance(value, dict):
+        raise invalid_argument(f"Example must be JSON object but got JSON {type_of(value)}")
+    example = example_pb2.Example()
+    features = example.features.feature
+    for name, content in value.items():
+        feature = features[name]
+        for item in content if isinstance(content, list) else [content]:
+            _add_to_feature(feature, name, item)
+    return bytes(example.SerializeToString())
+
+
+_KIND_NAMES = {"bytes_list": "bytes", "float_list": "float", "int64_list": "int64"}
+
+
+def _add_to_feature(feature: example_pb2.Feature, name: str, item: Any) -> None:
+    if isinstance(item, str) or is_base64_object(item):
+        kind, value = "bytes_list", as_bytes(item) if isinstance(item, str) else decode_base64(item["b64"])
+    elif isinstance(item, float):
+        kind, value = "float_list", item
+    elif isinstance(item, int):  # true and false are 1 and 0
+        kind, value = "int64_list", int(item)
+    else:
+        raise invalid_argument(f"Feature: {name} has element with unexpected JSON type: {type_of(item)}")
+    known = feature.WhichOneof("kind")
+    if known not in (None, kind):
+        raise invalid_argument(f"Unexpected element type in feature: {name} expecting type: {_KIND_NAMES[known]}")
+    try:
+        getattr(feature, kind).value.append(value)
+    except ValueError:
+        raise invalid_argument(f"Feature: {name} has uint64_t element. Only int64_t is supported.") from None
+

@@ -1,0 +1,261 @@
+"""TensorFlow Serving's REST API as an ASGI application (`model_servers/http_rest_api_handler.cc`, `http_server.cc`)."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import zlib
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from serving.server import inference, json_request, json_response
+from serving.server.batching import Tensors
+from serving.server.core import Core, predict_messages
+from serving.server.model_service import metadata_json, status_json
+from serving.server.servable import DEFAULT_SIGNATURE, Servable
+from serving.server.status import HTTP_STATUS, Code, StatusError, invalid_argument
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+log = logging.getLogger(__name__)
+
+PROMETHEUS_PATH = "/monitoring/prometheus/metrics"
+
+_API = re.compile(r"/v1/.*", re.I | re.S)
+_POST = re.compile(
+    r"/v1/models/([^/:]+)(?:(?:/versions/(\d+))|(?:/labels/([^/:]+)))?:(classify|regress|predict)", re.I | re.A
+)
+_GET = re.compile(r"/v1/models(?:/([^/:]+))?(?:(?:/versions/(\d+))|(?:/labels/([^/:]+)))?(?:/(metadata))?", re.I | re.A)
+_JSON = [(b"content-type", b"application/json")]
+_CORS = [
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-allow-methods", b"POST, GET"),
+    (b"access-control-allow-headers", b"Content-Type"),
+]
+_NOT_FOUND_PAGE = b"<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n<H1>Not Found</H1>\n</BODY></HTML>\n"
+_TOO_LARGE = 413
+_LARGEST_VERSION = (1 << 63) - 1
+
+
+class Disconnected(Exception):
+    """The client went away before its request was whole."""
+
+
+class TooLarge(StatusError):
+    """The body exceeds the limit; HTTP has a status of its own for that."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a URL names."""
+
+    name: str
+    version: int | None
+    label: str | None
+    verb: str
+    """`predict`, `classify`, `regress`, `metadata`, or empty for the status."""
+
+
+class RestApi:
+    """The application.
+
+    Args:
+        core: The server's state.
+        most_bytes: The largest body, compressed or not.
+        allows_cors: Whether to send CORS headers.
+        metrics_path: Where Prometheus reads; None for nowhere.
+    """
+
+    def __init__(self, core: Core, most_bytes: int, allows_cors: bool, metrics_path: str | None) -> None:
+        self._core = core
+        self._most_bytes = most_bytes
+        self._headers = [*_JSON, *_CORS] if allows_cors else _JSON
+        self._metrics_path = metrics_path
+        self._answer = {"predict": self._predict, "classify": self._classify, "regress": self._regress}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request."""
+        if scope["type"] != "http":
+            return
+        path = scope["raw_path"].decode("latin-1")
+        if path == self._metrics_path and scope["method"] == "GET":
+            await _reply(send, 200, [(b"content-type", b"text/plain")], self._core.metrics.page().encode())
+        elif _API.fullmatch(path):
+            await self._serve(scope, path, receive, send)
+        else:
+            await _reply(send, 404, [(b"content-type", b"text/html")], _NOT_FOUND_PAGE)
+
+    async def _serve(self, scope: Scope, path: str, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
+        method, target, code = scope["method"], None, Code.OK
+        headers = self._headers
+        try:
+            body = await _read(scope, receive, self._most_bytes)
+            if method == "OPTIONS":
+                content, status = _preflight(scope), 200
+            else:
+                target = parse_target(method, path)
+                content, status = await self._content(target, body), 200
+        except Disconnected:
+            return
+        except StatusError as error:
+            code, content = error.code, json_response.error(error.message)
+            status = _TOO_LARGE if isinstance(error, TooLarge) else HTTP_STATUS[code]
+            if status == _TOO_LARGE:  # what is left of the body is not read
+                headers = [*headers, (b"connection", b"close")]
+        except Exception:  # a bug of ours must look neither like a hang nor like the client's mistake
+            log.exception("A request failed")
+            code, content, status = Code.INTERNAL, json_response.error("Internal error"), 500
+        if target is not None and target.verb in self._answer:
+            self._core.count(target.name, code, target.verb, "REST", started)
+        await _reply(send, status, headers, content)
+
+    async def _content(self, target: Target, body: bytes) -> bytes:
+        answer = self._answer.get(target.verb)
+        if answer is None:
+            if target.verb == "metadata":
+                return metadata_json(self._core.repository.find(target.name, target.version, target.label))
+            return status_json(self._core.repository.versions(target.name, target.version))
+        servable = self._core.repository.find(target.name, target.version, target.label)
+        with self._core.using(servable):
+            return await answer(servable, json_request.parse(body))
+
+    async def _predict(self, servable: Servable, document: dict[str, Any]) -> bytes:
+        name = json_request.signature_name(document)
+        signature = servable.signature(name)
+        if signature is None:
+            raise invalid_argument(f'Serving signature name: "{name or DEFAULT_SIGNATURE}" not found in signature def')
+        if not signature.inputs:
+            raise invalid_argument(f"Failed to get input map for signature: {name or 'DEFAULT'}")
+        rows = json_request.instances(document, signature)
+        request = rows or Tensors(json_request.columns(document, signature))
+        answer = await self._core.runner.run(signature, request)
+        outputs = dict(zip(signature.outputs, answer.outputs, strict=True))
+        content = json_response.predictions(outputs) if rows else json_response.columns(outputs)
+        request_log = self._core.log_for(servable)
+        if request_log is not None:
+            messages = predict_messages(servable, signature, answer)
+            self._core.log(request_log, "predict_log", servable, signature.name, messages)
+        return content
+
+    async def _classify(self, servable: Servable, document: dict[str, Any]) -> bytes:
+        name = json_request.signature_name(document)
+        examples = json_request.examples(document)
+        signature = inference.classify_signature(servable, name)
+        answer = await self._core.runner.run(signature, Tensors([inference.example_array(signature, examples)]))
+        self._core.count_examples(servable.name, len(examples))
+        content = json_response.classifications(
+            *inference.classes_and_scores(signature, answer.outputs, len(examples))
+        )
+        request_log = self._core.log_for(servable)
+        if request_log is not None:
+            messages = inference.classify_messages(servable, signature, examples, answer.outputs)
+            self._core.log(request_log, "classify_log", servable, signature.name, messages)
+        return content
+
+    async def _regress(self, servable: Servable, document: dict[str, Any]) -> bytes:
+        name = json_request.signature_name(document)
+        examples = json_request.examples(document)
+        signature = inference.regress_signature(servable, name)
+        answer = await self._core.runner.run(signature, Tensors([inference.example_array(signature, examples)]))
+        self._core.count_examples(servable.name, len(examples))
+        content = json_response.regressions(inference.regression_values(answer.outputs, len(examples)))
+        request_log = self._core.log_for(servable)
+        if request_log is not None:
+            messages = inference.regress_messages(servable, signature, examples, answer.outputs)
+            self._core.log(request_log, "regress_log", servable, signature.name, messages)
+        return content
+
+
+@lru_cache(maxsize=1024)
+def parse_target(method: str, path: str) -> Target:
+    """What a URL names.
+
+    Raises:
+        StatusError: It names nothing.
+    """
+    pattern = {"POST": _POST, "GET": _GET}.get(method)
+    match = pattern.fullmatch(path) if pattern else None
+    if match is None:
+        raise invalid_argument(f"Malformed request: {method} {path}")
+    name, version, label, verb = match.groups()
+    if version is not None and int(version) > _LARGEST_VERSION:
+        raise invalid_argument(f"Failed to convert version: {version} to numeric.")
+    if method == "GET":
+        verb = verb or ""
+        if not name:
+            raise invalid_argument("Missing model name in request.")
+    if verb != verb.lower() and method == "POST":
+        raise invalid_argument(f"Malformed request: {method} {path}")
+    return Target(_decoded(name), int(version) if version else None, _decoded(label) if label else None, verb.lower())
+
+
+def _decoded(text: str) -> str:
+    return unquote_to_bytes(text.encode("latin-1")).decode("utf-8", "replace")
+
+
+async def _read(scope: Scope, receive: Receive, most_bytes: int) -> bytes:
+    """The body, uncompressed.
+
+    Raises:
+        StatusError: It is too large, or no gzip though it says so.
+        Disconnected: The client went away.
+    """
+    message = await receive()
+    chunks, size = [], 0
+    while True:
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > most_bytes:
+            raise _too_large(most_bytes)
+        chunks.append(chunk)
+        if not message.get("more_body"):
+            break
+        message = await receive()
+    body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    for name, value in scope["headers"]:
+        if name == b"content-encoding" and b"gzip" in value.lower():
+            return _gunzip(body, most_bytes)
+    return body
+
+
+def _gunzip(body: bytes, most_bytes: int) -> bytes:
+    plain = b""
+    while body:
+        stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+        try:
+            plain += stream.decompress(body, most_bytes + 1 - len(plain))
+        except zlib.error as error:
+            raise invalid_argument(f"Failed to uncompress the gzip body: {error}") from None
+        if len(plain) > most_bytes:
+            raise _too_large(most_bytes)
+        if not stream.eof:
+            raise invalid_argument("Failed to uncompress the gzip body: it is cut off")
+        body = stream.unused_data
+    return plain
+
+
+def _too_large(most_bytes: int) -> TooLarge:
+    return TooLarge(Code.RESOURCE_EXHAUSTED, f"The request is larger than {most_bytes} bytes")
+
+
+def _preflight(scope: Scope) -> bytes:
+    origin = next((value for name, value in scope["headers"] if name == b"origin"), b"")
+    if not re.search(rb"https?://", origin):
+        raise StatusError(Code.FAILED_PRECONDITION, "Origin header is missing in CORS preflight")
+    return b""
+
+
+async def _reply(send: Send, status: int, headers: list[tuple[bytes, bytes]], content: bytes) -> None:
+    length = (b"content-length", str(len(content)).encode())
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
+    await send({"type": "http.response.body", "body": content})
