@@ -7,6 +7,7 @@ after so many bytes, after so many seconds, or at the end.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import queue
@@ -17,6 +18,7 @@ import time
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
+from urllib.parse import quote
 
 import tensorflow as tf
 from tensorflow_serving.apis import logging_pb2, prediction_log_pb2
@@ -30,6 +32,9 @@ _QUEUE_SIZE = 4096
 _FLUSH_SECONDS = 1.0
 _RETRY_SECONDS = 30.0
 _FRAME_BYTES = 16
+_LONGEST_NAME = 80
+_FILES = itertools.count(1)
+"""Numbers the files of all logs of this process: two of the same second must not have one name."""
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +61,7 @@ class RequestLog:
     def __init__(self, config: RequestLogConfig, name: str, count: Callable[[Fate], None] = lambda fate: None) -> None:
         self._config = config
         self._folder = Path(config.path)
-        self._prefix = f"{name}-{socket.gethostname()}-{os.getpid()}"
+        self._prefix = f"{quote(name, safe='')[:_LONGEST_NAME]}-{socket.gethostname()}-{os.getpid()}"
         self._count = count
         self._queue: queue.Queue[Callable[[], bytes] | None] = queue.Queue(_QUEUE_SIZE)
         self._random = random.Random()  # noqa: S311 - which requests are sampled is no secret
@@ -64,7 +69,6 @@ class RequestLog:
         self._path = self._folder
         self._bytes = 0
         self._opened = self._flushed = self._broken_until = 0.0
-        self._sequence = 0
         self._thread = threading.Thread(target=self._write_all, name="request-log", daemon=True)
         self._thread.start()
 
@@ -106,7 +110,8 @@ class RequestLog:
             self._write(make)
 
     def _write(self, make: Callable[[], bytes]) -> None:
-        is_written = time.monotonic() >= self._broken_until and self._attempt(lambda: self._append(make()))
+        record = _made(make) if time.monotonic() >= self._broken_until else None
+        is_written = record is not None and self._attempt(lambda: self._append(record))
         self._count(Fate.LOGGED if is_written else Fate.FAILED)
         if time.monotonic() - self._flushed > _FLUSH_SECONDS:
             self._attempt(self._tidy)
@@ -122,9 +127,8 @@ class RequestLog:
 
     def _begin(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._sequence += 1
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        self._path = self._folder / f"{self._prefix}-{stamp}-{self._sequence:06d}{SUFFIX}"
+        self._path = self._folder / f"{self._prefix}-{stamp}-{next(_FILES):06d}{SUFFIX}"
         self._writer = tf.io.TFRecordWriter(f"{self._path}{PART}")
         self._bytes, self._opened, self._flushed = 0, time.monotonic(), time.monotonic()
 
@@ -153,6 +157,14 @@ class RequestLog:
             self._writer = None
             return False
         return True
+
+
+def _made(make: Callable[[], bytes]) -> bytes | None:
+    try:
+        return make()
+    except Exception:  # a bug of ours must not cost more than this record
+        log.exception("A request could not be logged")
+        return None
 
 
 def prediction_log(kind: str, metadata: logging_pb2.LogMetadata, request: bytes, response: bytes) -> bytes:

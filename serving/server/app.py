@@ -24,7 +24,7 @@ from serving.config import RequestLogConfig
 from serving.server.batching import BatchingOptions, Runner
 from serving.server.core import Core
 from serving.server.grpc_service import GrpcService
-from serving.server.http import http_server, listen
+from serving.server.http import HttpServer, listen
 from serving.server.loading import LoadOptions, load_servable
 from serving.server.logs import RequestLogs
 from serving.server.metrics import Metrics
@@ -36,7 +36,7 @@ from serving.server.servable import Servable
 from serving.server.status import Code, StatusError
 from serving.server.textproto import BatchingParameters, MonitoringConfig, SSLConfig, read_text_proto
 
-_SWITCH_SECONDS = 0.0005
+_SWITCH_SECONDS = 0.005
 """How long a thread that loads a version may keep Python's lock from the event loop."""
 
 _HEALTH_NAMES = ("", "ModelService", "PredictionService")
@@ -143,7 +143,7 @@ class _Server:
             app = RestApi(
                 core, options.max_request_bytes, options.rest_api_enable_cors_support, self._metrics_path
             )
-            rest = http_server(app, options.rest_api_timeout_in_ms / 1000, options.drain_seconds)
+            rest = HttpServer(app, options.rest_api_timeout_in_ms / 1000, options.drain_seconds)
             opened = _or_status(lambda: listen(options.host, options.rest_api_port), options.rest_api_port)
             serving = self._start(rest.serve([opened]))
             log.info("Exporting HTTP/REST API at:%s:%d ...", options.host, options.rest_api_port)

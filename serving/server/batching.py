@@ -8,6 +8,7 @@ Serving's (`batching/batching_session.h`, `session_bundle_config.proto`).
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,11 +20,18 @@ from serving.server.json_request import Rows, scalar_columns
 from serving.server.servable import Signature
 from serving.server.status import Code, StatusError, invalid_argument
 
+log = logging.getLogger(__name__)
+
 _LONGEST_INLINE_SECONDS = 0.0015
 """A run that is expected to take longer leaves the event loop free."""
 
-_LONGEST_HOLD_SECONDS = 0.002
+_LONGEST_HOLD_SECONDS = 0.004
+_PAUSE_SECONDS = 0.001
+"""A batch that is held starts when nothing has arrived for so long. uvloop's timers count milliseconds."""
+
+_WORTH_HOLDING = 1.5
 _PROBE_EVERY = 64
+"""Every so many runs a batch is held to see whether others come."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,10 @@ class BatchingOptions:
     allowed_batch_sizes: tuple[int, ...] = ()
     """If given, a batch is padded to the next of these sizes."""
     pad_variable_length_inputs: bool = False
+
+    def may_run_alone(self, rows: int) -> bool:
+        """Whether a request of so many rows needs neither to wait nor to be padded or refused."""
+        return not self.batch_timeout_micros and not self.allowed_batch_sizes and rows <= self.max_batch_size
 
 
 class Request(Protocol):
@@ -90,22 +102,29 @@ class Runner:
         self._timeout = timeout_seconds
         self._queues: dict[Signature, _Queue] = {}
 
-    async def run(self, signature: Signature, request: Request, may_hold: bool = False) -> Answer:
+    async def run(
+        self, signature: Signature, request: Request, is_alone: bool = False, may_hold: bool = False
+    ) -> Answer:
         """Answers one request.
 
         Args:
             signature: Of a servable that stays open until the answer.
             request: For that signature.
+            is_alone: Whether it is known that there is nobody to share a run with.
             may_hold: Whether requests arrive one in each turn of the event loop, as gRPC delivers them: then a batch
-                may be held for up to 2 ms, if holding lately made larger batches.
+                is held for others, if holding lately made larger batches.
 
         Raises:
             StatusError: The request does not fit, the model failed, or it took too long.
         """
-        if self._options is None or not signature.takes_batches:
-            arrays = request.arrays()
-            return Answer(arrays, await self.execute(signature, arrays, request.size))
-        return await self._queue(signature, self._options).submit(request, may_hold)
+        options = self._options
+        if options is not None and signature.takes_batches:
+            queue = self._queue(signature, options)
+            needs_queue = not options.may_run_alone(request.size)
+            if needs_queue or queue.is_waiting or (queue.should_hold() if may_hold else not is_alone):
+                return await queue.submit(request, may_hold)
+        arrays = request.arrays()
+        return Answer(arrays, await self.execute(signature, arrays, request.size))
 
     async def execute(self, signature: Signature, arrays: Sequence[np.ndarray], rows: int) -> list[np.ndarray]:
         """One run: here and now if it is short, else in a thread."""
@@ -114,9 +133,9 @@ class Runner:
             return signature.run(arrays, rows)
         loop = asyncio.get_running_loop()
         running = loop.run_in_executor(self._threads, signature.run, arrays, rows)
+        running.add_done_callback(_forget)  # whoever waits may be cancelled, or give up
         done, _ = await asyncio.wait((running,), timeout=self._timeout)
         if not done:
-            running.add_done_callback(_forget)
             raise StatusError(Code.DEADLINE_EXCEEDED, "Timed out waiting for notification")
         return running.result()
 
@@ -153,9 +172,13 @@ class _Queue:
         self._rows = 0
         self._flush: asyncio.Handle | None = None
         self._running = 0
-        self._held_for = 1
-        """Requests in the last batch that was held."""
-        self._batches = 0
+        self._held = 1.0
+        """Requests in the batches that were held: a mean that forgets."""
+        self._probe = 0
+        self._hold_until = 0.0
+        self._arrived = 0
+        self._untold = 0
+        """Requests whose batch was started, and that were not told their answer yet."""
         self._background: set[asyncio.Task[None]] = set()
 
     async def submit(self, request: Request, may_hold: bool) -> Answer:
@@ -174,19 +197,44 @@ class _Queue:
         future: asyncio.Future[Answer] = loop.create_future()
         self._tasks.append(_Task(request, future))
         self._rows += request.size
-        if self._flush is None:
-            delay = self._delay(may_hold)
-            self._flush = loop.call_later(delay, self._start) if delay else loop.call_soon(self._start)
-        elif may_hold and len(self._tasks) >= self._held_for > 1 and not options.batch_timeout_micros:
+        if self._rows == options.max_batch_size:
             self._start()
-        return await future
+        elif self._flush is None:
+            self._wait(loop, may_hold)
+        try:
+            return await future
+        finally:
+            self._untold -= 1
 
-    def _delay(self, may_hold: bool) -> float:
+    @property
+    def is_waiting(self) -> bool:
+        """Whether there is a batch that others may still join."""
+        return self._flush is not None
+
+    def should_hold(self) -> bool:
+        """Whether to wait for requests that come one by one: if that was of use the last time, or to find out."""
+        self._probe += 1
+        return self._held > _WORTH_HOLDING or self._probe % _PROBE_EVERY == 0
+
+    def _wait(self, loop: asyncio.AbstractEventLoop, may_hold: bool) -> None:
         if self._options.batch_timeout_micros:
-            return self._options.batch_timeout_micros / 1e6
-        if may_hold and (self._held_for > 1 or self._batches % _PROBE_EVERY == 0):
-            return _LONGEST_HOLD_SECONDS
-        return 0.0
+            self._flush = loop.call_later(self._options.batch_timeout_micros / 1e6, self._start)
+        elif may_hold:
+            self._hold_until = loop.time() + _LONGEST_HOLD_SECONDS
+            self._hold()
+        else:
+            self._flush = loop.call_soon(self._start)
+
+    def _hold(self) -> None:
+        """Waits as long as requests keep coming."""
+        loop = asyncio.get_running_loop()
+        are_coming = self._flush is None or self._untold or self._arrived < len(self._tasks)
+        if are_coming and loop.time() < self._hold_until:
+            self._arrived = len(self._tasks)
+            self._flush = loop.call_later(_PAUSE_SECONDS, self._hold)
+        else:
+            self._held = max(len(self._tasks), (self._held + len(self._tasks)) / 2)
+            self._start()
 
     def _start(self) -> None:
         """Runs what has arrived."""
@@ -195,13 +243,15 @@ class _Queue:
             self._flush = None
         tasks, rows = self._tasks, self._rows
         self._tasks, self._rows = [], 0
+        self._untold += len(tasks)
         if not tasks:
             return
-        self._batches += 1
-        self._held_for = len(tasks)
         seconds = self._signature.seconds(rows)
         if seconds is not None and seconds < _LONGEST_INLINE_SECONDS:
-            self._run_inline(tasks)
+            try:
+                self._run_inline(tasks)
+            except Exception:
+                _give_up(tasks)
             return
         background = asyncio.get_running_loop().create_task(self._run_in_thread(tasks))
         self._background.add(background)
@@ -210,8 +260,8 @@ class _Queue:
     def _run_inline(self, tasks: list[_Task]) -> None:
         for group, arrays in self._groups(tasks):
             try:
-                outputs = self._signature.run(*self._padded(arrays))
-                self._answer(group, arrays, outputs)
+                padded, rows = self._padded(arrays)
+                self._answer(group, arrays, self._signature.run(padded, rows), rows)
             except StatusError as error:
                 self._run_singly(group, error)
 
@@ -223,7 +273,8 @@ class _Queue:
                 continue
             try:
                 arrays = task.request.arrays()
-                self._answer([task], arrays, self._signature.run(arrays, task.request.size))
+                padded, rows = self._padded(arrays)
+                self._answer([task], arrays, self._signature.run(padded, rows), rows)
             except StatusError as own:
                 _fail(task, own)
 
@@ -233,7 +284,7 @@ class _Queue:
             for group, arrays in self._groups(tasks):
                 try:
                     padded, rows = self._padded(arrays)
-                    self._answer(group, arrays, await self._runner.execute(self._signature, padded, rows))
+                    self._answer(group, arrays, await self._runner.execute(self._signature, padded, rows), rows)
                 except StatusError as error:
                     if error.code is Code.DEADLINE_EXCEEDED or len(group) == 1:
                         for task in group:
@@ -241,6 +292,8 @@ class _Queue:
                     else:
                         for task in group:
                             await self._run_in_thread([task])
+        except Exception:
+            _give_up(tasks)
         finally:
             self._running -= 1
 
@@ -265,11 +318,14 @@ class _Queue:
         ]
 
     def _key(self, task: _Task, arrays: list[np.ndarray]) -> object:
-        if not all(array.ndim and len(array) == task.request.size for array in arrays):
+        shapes = [array.shape for array in arrays]
+        if shapes.count((task.request.size,)) == len(shapes):
+            return None  # the usual: a value for each row
+        if not all(shape and shape[0] == task.request.size for shape in shapes):
             return task.request  # shares a run with nobody
         if self._options.pad_variable_length_inputs:
-            return tuple(array.ndim for array in arrays)
-        return tuple(array.shape[1:] for array in arrays)
+            return tuple(map(len, shapes))
+        return tuple(shape[1:] for shape in shapes)
 
     def _padded(self, arrays: list[np.ndarray]) -> tuple[list[np.ndarray], int]:
         """The batch, filled up with copies of its first row to an allowed size."""
@@ -279,8 +335,8 @@ class _Queue:
             return arrays, rows
         return [np.concatenate([array, np.repeat(array[:1], size - rows, axis=0)]) for array in arrays], size
 
-    def _answer(self, tasks: list[_Task], arrays: list[np.ndarray], outputs: list[np.ndarray]) -> None:
-        """Gives each task its rows.
+    def _answer(self, tasks: list[_Task], arrays: list[np.ndarray], outputs: list[np.ndarray], ran: int) -> None:
+        """Gives each task its rows of the `ran` ones.
 
         Raises:
             StatusError: The model did not answer with a row for each row.
@@ -288,8 +344,7 @@ class _Queue:
         if len(tasks) == 1 and not self._options.allowed_batch_sizes:
             _succeed(tasks[0], Answer(arrays, outputs))
             return
-        rows = sum(task.request.size for task in tasks)
-        if any(output.ndim == 0 or len(output) < rows for output in outputs):
+        if any(output.ndim == 0 or len(output) != ran for output in outputs):
             raise StatusError(
                 Code.FAILED_PRECONDITION,
                 "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension sizes of the input "
@@ -312,6 +367,13 @@ def _fail(task: _Task, error: StatusError) -> None:
         task.future.set_exception(error)
 
 
+def _give_up(tasks: list[_Task]) -> None:
+    """A bug of ours must look neither like a hang nor like the client's mistake."""
+    log.exception("A batch failed")
+    for task in tasks:
+        _fail(task, StatusError(Code.INTERNAL, "Internal error"))
+
+
 def _joined(members: list[list[np.ndarray]], options: BatchingOptions) -> list[np.ndarray]:
     if len(members) == 1:
         return members[0]
@@ -326,7 +388,9 @@ def _widened(arrays: list[np.ndarray]) -> list[np.ndarray]:
     sides = np.max([array.shape[1:] for array in arrays], axis=0)
     widened = []
     for array in arrays:
-        widths = [(0, 0), *((0, int(side - own)) for side, own in zip(sides, array.shape[1:], strict=True))]
         fill = array.flat[0] if array.size else (b"" if array.dtype == object else array.dtype.type(0))
-        widened.append(np.pad(array, widths, constant_values=fill) if any(after for _, after in widths) else array)
+        wide = np.empty((len(array), *sides), array.dtype)  # np.pad would cut the zero bytes off the end of a text
+        wide.fill(fill)
+        wide[tuple(map(slice, array.shape))] = array
+        widened.append(wide)
     return widened

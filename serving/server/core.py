@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import numpy as np
 from tensorflow_serving.apis import model_pb2, predict_pb2
@@ -54,22 +53,21 @@ class Core:
         label = spec.version_label if choice == "version_label" else None
         return self.repository.find(spec.name, version, label)
 
-    @contextmanager
-    def using(self, servable: Servable) -> Iterator[None]:
-        """Keeps a servable from being unloaded, and the server from doing too much at once.
+    def begin(self, servable: Servable) -> None:
+        """Keeps a servable from being unloaded until `end`, which must follow.
 
         Raises:
-            StatusError: Too many requests are in flight.
+            StatusError: Too many requests are in flight; then `end` must not follow.
         """
         if self.in_flight >= self._most_requests:
             raise StatusError(Code.UNAVAILABLE, f"The server is answering {self.in_flight} requests already")
         self.in_flight += 1
         servable.in_flight += 1
-        try:
-            yield
-        finally:
-            self.in_flight -= 1
-            servable.in_flight -= 1
+
+    def end(self, servable: Servable) -> None:
+        """The request that `begin` began is answered, or has failed."""
+        self.in_flight -= 1
+        servable.in_flight -= 1
 
     def count(self, model_name: str, code: Code, api: str, entrypoint: str, started: float) -> None:
         """Counts a request; `started` is of `time.perf_counter`. Only successes have a latency."""

@@ -29,7 +29,7 @@ from serving.server import inference
 from serving.server.batching import Tensors
 from serving.server.core import Core
 from serving.server.model_service import check_metadata_fields, metadata_response, status_response
-from serving.server.servable import DEFAULT_SIGNATURE, Servable, Signature
+from serving.server.servable import Servable, Signature
 from serving.server.status import Code, StatusError, invalid_argument
 
 PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
@@ -105,11 +105,14 @@ class GrpcService:
 
     async def _predict(self, request: predict_pb2.PredictRequest, raw: bytes) -> predict_pb2.PredictResponse:
         servable = self._find(request)
-        with self._core.using(servable):
-            signature = inference.predict_signature(servable, request.model_spec.signature_name)
-            asked = Tensors(inference.predict_arrays(signature, request))
-            names = inference.output_names(signature, request.output_filter)
+        signature = inference.predict_signature(servable, request.model_spec.signature_name)
+        asked = Tensors(inference.predict_arrays(signature, request))
+        names = inference.output_names(signature, request.output_filter)
+        self._core.begin(servable)
+        try:
             answer = await self._core.runner.run(signature, asked, may_hold=True)
+        finally:
+            self._core.end(servable)
         response = inference.predict_response(servable, signature, names, answer.outputs, self._as_content)
         self._log("predict_log", servable, signature.name, raw, response)
         return response
@@ -143,7 +146,7 @@ class GrpcService:
     ) -> inference_pb2.MultiInferenceResponse:
         spec = request.tasks[0].model_spec if request.tasks else model_pb2.ModelSpec()
         servable = self._core.find(spec)
-        signatures = _signatures_of(servable, request)
+        signatures = inference.multi_inference_signatures(servable, request)
         response = inference_pb2.MultiInferenceResponse()
         for task, signature in zip(request.tasks, signatures, strict=True):
             outputs, examples = await self._run_examples(servable, signature, request.input, is_counted=not response.results)
@@ -192,10 +195,13 @@ class GrpcService:
     async def _run_examples(
         self, servable: Servable, signature: Signature, given: Any, is_counted: bool = True
     ) -> tuple[list[Any], int]:
-        with self._core.using(servable):
-            examples = inference.serialized_examples(given)
-            asked = Tensors([inference.example_array(signature, examples)])
+        examples = inference.serialized_examples(given)
+        asked = Tensors([inference.example_array(signature, examples)])
+        self._core.begin(servable)
+        try:
             answer = await self._core.runner.run(signature, asked, may_hold=True)
+        finally:
+            self._core.end(servable)
         if is_counted:
             self._core.count_examples(servable.name, len(examples))
         return answer.outputs, len(examples)
@@ -213,28 +219,3 @@ class GrpcService:
 def _require_spec(request: Any) -> None:
     if not request.HasField("model_spec"):
         raise invalid_argument("Missing ModelSpec")
-
-
-def _signatures_of(servable: Servable, request: inference_pb2.MultiInferenceRequest) -> list[Signature]:
-    """The signature of each task: of one model, all different, each fit for its method."""
-    found: dict[str, Signature] = {}
-    for task in request.tasks:
-        spec = task.model_spec
-        if not spec.name:
-            raise invalid_argument("Found ModelSpec with an empty model name.")
-        if spec.name != servable.name:
-            raise invalid_argument("All ModelSpecs in a MultiInferenceRequest must access the same model name.")
-        name = spec.signature_name or DEFAULT_SIGNATURE
-        if name in found:
-            raise invalid_argument(f"Duplicate evaluation of signature: {name}")
-        signature = servable.signature(name)
-        if signature is None:
-            raise invalid_argument(f"Requested signature not found in model graph: {name}")
-        if task.method_name == inference.CLASSIFY:
-            inference.check_classifies(signature)
-        elif task.method_name == inference.REGRESS:
-            inference.check_regresses(signature)
-        else:
-            raise StatusError(Code.UNIMPLEMENTED, f"Unsupported signature method_name: {task.method_name}")
-        found[name] = signature
-    return list(found.values())

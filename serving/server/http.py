@@ -14,39 +14,77 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from serving.server.rest import RestApi
 
 _MOST_CONNECTIONS_WAITING = 2048
+_KEEP_ALIVE_SECONDS = 60
+
+
+class _Protocol(HttpToolsProtocol):
+    """A connection that knows since when it has been waiting for the rest of a request."""
+
+    waits_since: float | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self.waits_since = self.loop.time()
+
+    def on_message_begin(self) -> None:
+        self.waits_since = self.loop.time()
+        super().on_message_begin()
+
+    def on_message_complete(self) -> None:
+        self.waits_since = None
+        super().on_message_complete()
+
+    @property
+    def is_forgotten(self) -> bool:
+        """Whether nothing is being answered or timed: blank lines after a request stop uvicorn's own timer."""
+        is_idle = self.cycle is None or self.cycle.response_complete
+        return is_idle and self.waits_since is None and self.timeout_keep_alive_task is None
 
 
 class HttpServer(uvicorn.Server):
-    """The REST server; the process's signals belong to whoever runs it."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leaves the signals alone."""
-        yield
-
-
-def http_server(app: RestApi, seconds_for_request: float, drain_seconds: float) -> HttpServer:
-    """A server for the REST API.
+    """The REST server; the process's signals belong to whoever runs it.
 
     Args:
         app: The API.
         seconds_for_request: The most that a client may take to send a request.
         drain_seconds: The most to wait for requests that are being answered, at the end.
     """
-    config = uvicorn.Config(
-        app,
-        http=_impatient(seconds_for_request),
-        ws="none",
-        lifespan="off",
-        interface="asgi3",
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        backlog=_MOST_CONNECTIONS_WAITING,
-        timeout_keep_alive=60,
-        timeout_graceful_shutdown=max(1, round(drain_seconds)),
-    )
-    return HttpServer(config)
+
+    def __init__(self, app: RestApi, seconds_for_request: float, drain_seconds: float) -> None:
+        self._patience = seconds_for_request
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=_Protocol,
+                ws="none",
+                lifespan="off",
+                interface="asgi3",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                backlog=_MOST_CONNECTIONS_WAITING,
+                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=max(1, round(drain_seconds)),
+            )
+        )
+
+        app.requests = self.server_state.tasks
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leaves the signals alone."""
+        yield
+
+    async def on_tick(self, counter: int) -> bool:
+        """Closes the connections of slow clients; uvicorn calls this ten times a second."""
+        now = asyncio.get_running_loop().time()
+        oldest = now - self._patience
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, _Protocol) and connection.is_forgotten:
+                connection.waits_since = now
+            if isinstance(connection, _Protocol) and (connection.waits_since or oldest) < oldest:
+                connection.transport.close()
+        return await super().on_tick(counter)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -57,37 +95,3 @@ def listen(host: str, port: int) -> socket.socket:
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return socket.create_server((host, port), family=family, backlog=_MOST_CONNECTIONS_WAITING)
-
-
-def _impatient(seconds: float) -> type[asyncio.Protocol]:
-    """A protocol that closes a connection whose request is not whole after so many seconds."""
-
-    class ImpatientProtocol(HttpToolsProtocol):
-        _deadline: asyncio.TimerHandle | None = None
-
-        def connection_made(self, transport: Any) -> None:
-            super().connection_made(transport)
-            self._expect()
-
-        def on_message_begin(self) -> None:
-            self._expect()
-            super().on_message_begin()
-
-        def on_message_complete(self) -> None:
-            self._expect_no_more()
-            super().on_message_complete()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._expect_no_more()
-            super().connection_lost(exc)
-
-        def _expect(self) -> None:
-            self._expect_no_more()
-            self._deadline = self.loop.call_later(seconds, self.transport.close)
-
-        def _expect_no_more(self) -> None:
-            if self._deadline is not None:
-                self._deadline.cancel()
-                self._deadline = None
-
-    return ImpatientProtocol

@@ -11,7 +11,14 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
-from tensorflow_serving.apis import classification_pb2, input_pb2, model_pb2, predict_pb2, regression_pb2
+from tensorflow_serving.apis import (
+    classification_pb2,
+    inference_pb2,
+    input_pb2,
+    model_pb2,
+    predict_pb2,
+    regression_pb2,
+)
 
 from serving.server.servable import DEFAULT_SIGNATURE, Servable, Signature
 from serving.server.status import Code, StatusError, invalid_argument
@@ -39,7 +46,12 @@ def predict_arrays(signature: Signature, request: predict_pb2.PredictRequest) ->
     Raises:
         StatusError: They are not what the signature takes.
     """
-    return signature.arrange({name: decode(proto, name) for name, proto in request.inputs.items()})
+    given, names = request.inputs, signature.input_names
+    if len(given) == len(names) and all(name in given for name in names):
+        protos = [given[name] for name in names]
+        if [proto.dtype for proto in protos] == signature.input_types:
+            return [decode(proto, name) for proto, name in zip(protos, names, strict=True)]
+    return signature.arrange({name: decode(given[name], name) for name in given})
 
 
 def output_names(signature: Signature, wanted: Iterable[str]) -> list[str]:
@@ -108,6 +120,34 @@ def check_regresses(signature: Signature) -> None:
         raise invalid_argument(f"No regression inputs found in SignatureDef: {signature.definition}")
     if signature.outputs != [_OUTPUTS]:
         raise invalid_argument(f"No regression outputs found in SignatureDef: {signature.definition}")
+
+
+def multi_inference_signatures(servable: Servable, request: inference_pb2.MultiInferenceRequest) -> list[Signature]:
+    """The signature of each task: of one model, all different, each fit for its method.
+
+    Raises:
+        StatusError: They are not.
+    """
+    found: dict[str, Signature] = {}
+    for task in request.tasks:
+        if not task.model_spec.name:
+            raise invalid_argument("Found ModelSpec with an empty model name.")
+        if task.model_spec.name != request.tasks[0].model_spec.name:
+            raise invalid_argument("All ModelSpecs in a MultiInferenceRequest must access the same model name.")
+        name = task.model_spec.signature_name or DEFAULT_SIGNATURE
+        if name in found:
+            raise invalid_argument(f"Duplicate evaluation of signature: {name}")
+        signature = servable.signature(name)
+        if signature is None:
+            raise invalid_argument(f"Requested signature not found in model graph: {name}")
+        if task.method_name == CLASSIFY:
+            check_classifies(signature)
+        elif task.method_name == REGRESS:
+            check_regresses(signature)
+        else:
+            raise StatusError(Code.UNIMPLEMENTED, f"Unsupported signature method_name: {task.method_name}")
+        found[name] = signature
+    return list(found.values())
 
 
 def _example_signature(servable: Servable, name: str) -> Signature:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -28,7 +31,29 @@ _PARSE_ERRORS = {
 }
 """Python's words for a mistake, and RapidJSON's."""
 
-_DECODER = json.JSONDecoder()
+_LARGEST_INTEGER = (1 << 64) - 1
+_ESCAPE = re.compile(
+    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
+)
+"""An escape in a JSON text; the group is half a surrogate pair."""
+
+
+def _float(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        raise ValueError("Number too big to be stored in double.")
+    return value
+
+
+def _integer(digits: str) -> int | float:
+    """What exceeds 64 bits is a double, for RapidJSON as for orjson."""
+    if len(digits) > len(str(_LARGEST_INTEGER)):
+        return _float(digits)
+    value = int(digits)
+    return value if -(_LARGEST_INTEGER >> 1) - 1 <= value <= _LARGEST_INTEGER else float(value)
+
+
+_DECODER = json.JSONDecoder(parse_float=_float, parse_int=_integer)
 
 
 def parse(body: bytes) -> dict[str, Any]:
@@ -54,13 +79,16 @@ def _parse_leniently(body: bytes) -> Any:
         raise invalid_argument("JSON Parse error: The document is empty")
     text = body.decode("utf-8", "surrogateescape").lstrip(" \t\r\n\ufeff")
     try:
-        return _DECODER.raw_decode(text)[0]
+        document, end = _DECODER.raw_decode(text)
     except json.JSONDecodeError as error:
         told = _PARSE_ERRORS.get(error.msg.removesuffix(": "), error.msg)
         raise invalid_argument(f"JSON Parse error: {told} at offset: {error.pos}") from None
-    except (RecursionError, ValueError) as error:  # ValueError: an integer of thousands of digits
+    except (RecursionError, ValueError) as error:  # ValueError: of `_float`
         told = "Nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise invalid_argument(f"JSON Parse error: {told}") from None
+    if any(each[1] for each in _ESCAPE.finditer(text, 0, end)):
+        raise invalid_argument("JSON Parse error: The surrogate pair in string is invalid.")
+    return document
 
 
 def signature_name(document: Mapping[str, Any]) -> str:
@@ -116,51 +144,58 @@ def instances(document: dict[str, Any], signature: Signature) -> Rows | None:
 
 
 def scalar_columns(rows: Sequence[Any], signature: Signature) -> list[np.ndarray] | None:
-    """The tensors of rows that are objects of plain values; None for all else, which the exact way decides on."""
-    inputs = signature.inputs
-    width = len(inputs)
+    """The tensors of rows that are objects of plain values; None for all else, which the exact way decides on.
+
+    Inputs of one type are converted as one matrix: a small array costs what it costs to make, not what it holds.
+    """
+    width = len(signature.inputs)
     for row in rows:
         if type(row) is not dict or len(row) != width:
             return None
-    columns = []
-    try:
-        for each in inputs:
-            name = each.name
-            column = _column([row[name] for row in rows], each.dtype)
-            if column is None:
-                return None
-            columns.append(column)
-    except KeyError:
-        return None
+    columns: list[np.ndarray] = [_NO_COLUMN] * width
+    for dtype, positions, take in signature.inputs_by_dtype:
+        try:
+            values = list(map(take, rows))
+        except KeyError:
+            return None
+        matrix = _matrix(values, dtype)
+        if matrix is None:
+            return None
+        for position, column in zip(positions, matrix, strict=True):
+            columns[position] = column
     return columns
 
 
-def _column(values: list[Any], dtype: np.dtype | None) -> np.ndarray | None:
-    kinds = set(map(type, values))
+_NO_COLUMN = np.empty(0)
+
+
+def _matrix(rows: list[tuple[Any, ...]], dtype: np.dtype | None) -> np.ndarray | None:
+    """Values of one type, row by row, as [columns, rows]."""
     if dtype is None:
         return None
-    kind = dtype.kind
-    if kind == "f":
-        return np.array(values, dtype) if kinds <= {float, int} else None
-    if kind == "O":
-        if kinds != {str}:
-            return None
-        column = np.empty(len(values), object)
-        column[:] = [value.encode() for value in values] if all(map(str.isascii, values)) else list(map(as_bytes, values))
-        return column
-    if kind == "i" and dtype.itemsize == 8 and kinds == {int}:
+    kinds = set(map(type, chain.from_iterable(rows)))
+    if dtype.kind == "f":
+        return np.array(rows, dtype).T.copy() if kinds <= _NUMBERS else None
+    if dtype.kind == "O" and kinds == _TEXTS:
+        matrix = np.empty((len(rows[0]), len(rows)), object)
+        matrix[:] = [[as_bytes(text) for text in column] for column in zip(*rows, strict=True)]
+        return matrix
+    if dtype == np.int64 and kinds == _INTEGERS:
         try:
-            return np.array(values, dtype)
+            return np.array(rows, dtype).T.copy()
         except OverflowError:
             return None
     return None
+
+
+_NUMBERS, _TEXTS, _INTEGERS = {float, int}, {str}, {int}
 
 
 def _columns_of(rows: list[Any], signature: Signature) -> list[np.ndarray]:
     """Rows of any shape, with TensorFlow Serving's own complaints."""
     inputs = {each.name: each for each in signature.inputs}
     first = rows[0]
-    if not isinstance(first, dict) and len(inputs) > 1:
+    if len(inputs) > 1 and (not isinstance(first, dict) or is_base64_object(first)):
         raise invalid_argument(
             "instances is a plain list, but expecting list of objects as multiple input tensors required as per "
             "tensorinfo_map"
@@ -198,7 +233,7 @@ def _add(tensors: dict[str, list[np.ndarray]], inputs: Mapping[str, Any], name: 
         if others and others[0].shape != tensor.shape:
             raise invalid_argument(f"Expecting shape {_shape(others[0])} but got: {_shape(tensor)}")
     except StatusError as error:
-        raise StatusError(error.code, f"{where} Error: {error}") from None
+        raise invalid_argument(f"{where} Error: {error}") from None
     others.append(tensor)
 
 
@@ -251,7 +286,10 @@ def _example(value: Any) -> bytes:
     example = example_pb2.Example()
     features = example.features.feature
     for name, content in value.items():
-        feature = features[name]
+        try:
+            feature = features[name]
+        except UnicodeEncodeError:
+            raise invalid_argument(f"Feature: {name} has a name that is not UTF-8") from None
         for item in content if isinstance(content, list) else [content]:
             _add_to_feature(feature, name, item)
     return bytes(example.SerializeToString())

@@ -76,12 +76,13 @@ def error(message: str) -> bytes:
 
 def _dump(document: Any, arrays: Iterable[np.ndarray]) -> bytes:
     """JSON of a document that is made of these arrays (and of texts)."""
-    if all(array.dtype.kind != "f" or np.isfinite(array).all() for array in arrays):
-        try:
-            return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
-        except TypeError:  # a text that is not UTF-8
-            pass
-    return _text(document).encode("utf-8", "surrogateescape")
+    try:
+        content = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+    except TypeError:  # a text that is not UTF-8
+        return _text(document).encode("utf-8", "surrogateescape")
+    if b"null" in content and not all(array.dtype.kind != "f" or np.isfinite(array).all() for array in arrays):
+        return _text(document).encode("utf-8", "surrogateescape")
+    return content
 
 
 def _values(name: str, array: np.ndarray) -> Any:

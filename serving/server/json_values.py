@@ -15,8 +15,8 @@ from tensorflow.core.framework import types_pb2
 from serving.server.status import Code, StatusError, invalid_argument
 from serving.server.tensors import FIELDS, type_name
 
-_MOST_SIDES = 32
-"""NumPy's limit on the rank of an array."""
+_MOST_SIDES = 31
+"""NumPy's limit on the rank of an array is 32, and one side more counts the rows."""
 
 _LONGEST_QUOTE = 256
 """Bytes of a value that are quoted in a message."""
@@ -128,6 +128,8 @@ def as_bytes(text: str) -> bytes:
     Raises:
         StatusError: An escape stands for half a surrogate pair.
     """
+    if text.isascii():
+        return text.encode()
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:

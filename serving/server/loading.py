@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
-from tensorflow_serving.apis import prediction_log_pb2
+from tensorflow_serving.apis import input_pb2, prediction_log_pb2
 
 from serving.server import inference
 from serving.server.servable import Model, Servable, Signature
@@ -111,25 +111,34 @@ def _replay_one(servable: Servable, logged: prediction_log_pb2.PredictionLog) ->
         _run(signature, inference.predict_arrays(signature, request))
     elif kind == "classify_log":
         request = logged.classify_log.request
-        _run_examples(inference.classify_signature(servable, request.model_spec.signature_name), request.input)
+        _classify(inference.classify_signature(servable, request.model_spec.signature_name), request.input)
     elif kind == "regress_log":
         request = logged.regress_log.request
-        _run_examples(inference.regress_signature(servable, request.model_spec.signature_name), request.input)
+        _regress(inference.regress_signature(servable, request.model_spec.signature_name), request.input)
     elif kind == "multi_inference_log":
         request = logged.multi_inference_log.request
-        for task in request.tasks:
-            _run_examples(inference.predict_signature(servable, task.model_spec.signature_name), request.input)
-    else:
+        signatures = inference.multi_inference_signatures(servable, request)
+        for task, signature in zip(request.tasks, signatures, strict=True):
+            (_classify if task.method_name == inference.CLASSIFY else _regress)(signature, request.input)
+    elif kind is not None:
         raise StatusError(Code.UNIMPLEMENTED, f"Unsupported log_type for warmup: {kind}")
 
 
-def _run_examples(signature: Signature, given: object) -> None:
-    _run(signature, [inference.example_array(signature, inference.serialized_examples(given))])
+def _classify(signature: Signature, given: input_pb2.Input) -> None:
+    examples = inference.serialized_examples(given)
+    outputs = _run(signature, [inference.example_array(signature, examples)])
+    inference.classes_and_scores(signature, outputs, len(examples))
 
 
-def _run(signature: Signature, arrays: Sequence[np.ndarray]) -> None:
+def _regress(signature: Signature, given: input_pb2.Input) -> None:
+    examples = inference.serialized_examples(given)
+    outputs = _run(signature, [inference.example_array(signature, examples)])
+    inference.regression_values(outputs, len(examples))
+
+
+def _run(signature: Signature, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Twice: the first run of a size includes one-off work, and would be taken for what such a run takes."""
     rows = len(arrays[0]) if arrays and arrays[0].ndim else 1
     signature.run(arrays, rows)
     signature.forget_times()
-    signature.run(arrays, rows)
+    return signature.run(arrays, rows)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import Annotated, Any, NoReturn
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from schema.strict import Strict
 from serving.server.status import invalid_argument
@@ -33,9 +33,9 @@ _MOST_GRPC_BYTES = (1 << 31) - 1
 class ServerOptions(Strict):
     """How a model server runs. The descriptions are its help."""
 
-    port: Annotated[int, Field(description="TCP port of gRPC; 0 for none")] = 8500
+    port: Annotated[int, Field(description="TCP port of gRPC; 0 for none", ge=0, le=65535)] = 8500
     grpc_socket_path: Annotated[str, Field(description="a UNIX socket for gRPC")] = ""
-    rest_api_port: Annotated[int, Field(description="TCP port of REST; 0 for none")] = 0
+    rest_api_port: Annotated[int, Field(description="TCP port of REST; 0 for none", ge=0, le=65535)] = 0
     rest_api_timeout_in_ms: Annotated[int, Field(description="the most that a REST call may take")] = 30_000
     rest_api_enable_cors_support: Annotated[bool, Field(description="send CORS headers")] = False
     host: Annotated[str, Field(description="the address to listen on; 0.0.0.0 for all")] = "127.0.0.1"
@@ -94,7 +94,11 @@ def parse_flags(arguments: Sequence[str], **defaults: Any) -> ServerOptions:
     """
     parser = _parser()
     given = {name: value for name, value in vars(parser.parse_args(arguments)).items() if name not in _IGNORED}
-    options = ServerOptions.model_validate({**defaults, **given})
+    try:
+        options = ServerOptions.model_validate({**defaults, **given})
+    except ValidationError as error:
+        told = "; ".join(f"--{each['loc'][0]}={each['input']}: {each['msg']}" for each in error.errors())
+        raise invalid_argument(told) from None
     _check(options)
     return options
 

@@ -120,8 +120,12 @@ class Repository:
         Raises:
             StatusError: Nothing is.
         """
-        model = self._models.get(name) or self._gone.get(name)
-        known = dict(model.versions) if model else {}
+        known = {
+            number: each
+            for models in (self._gone, self._models)
+            if name in models
+            for number, each in models[name].versions.items()
+        }
         if version is not None:
             if version not in known:
                 raise StatusError(Code.NOT_FOUND, f"Could not find version {version} of model {name}")
@@ -178,20 +182,21 @@ class Repository:
                 continue
             if not found and model.aspired:
                 log.warning("No versions of servable %s found under base path %s", model.config.name, model.config.base_path)
-            model.aspired = set(found)
+            before, model.aspired = model.aspired, set(found)
             for number, path in sorted(found.items(), reverse=True):
                 known = model.versions.get(number)
-                if known is None or known.state == END and known.error is None:
+                if known is None or known.state == END and (known.error is None or number not in before):
                     self._start_loading(model, Version(number, path))
             self._unload_unaspired(model)
 
     async def close(self) -> None:
         """Unloads everything."""
         for name in list(self._models):
-            for version in self._models[name].versions.values():
+            self._remove(name)
+        for model in self._gone.values():
+            for version in model.versions.values():
                 if version.state == LOADING and version.task is not None:
                     version.task.cancel()
-            self._remove(name)
         tasks = [version.task for model in self._gone.values() for version in model.versions.values() if version.task]
         await asyncio.gather(*tasks, return_exceptions=True)
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -236,7 +241,7 @@ class Repository:
                 break
             try:
                 servable = await loop.run_in_executor(self._threads, self._load, name, version.number, version.path)
-            except (OSError, StatusError, tf.errors.OpError, ValueError) as error:
+            except Exception as error:  # whatever a folder holds, the other versions must be served
                 version.error = _as_status(error)
                 log.error("Loading %s version %d failed: %s", name, version.number, version.error)
                 if attempt < self._retries:
@@ -255,11 +260,15 @@ class Repository:
         await self._notify()
 
     def _unload_unaspired(self, model: _Model) -> None:
-        """Old versions go once a wanted one is available, or none is wanted (`AvailabilityPreservingPolicy`)."""
+        """Old versions go, but for the newest of them: it stays until a wanted one is available, or none is wanted.
+
+        As `core/availability_preserving_policy.cc`.
+        """
         available = {number for number, each in model.versions.items() if each.state == AVAILABLE}
+        old = sorted(available - model.aspired)
         if model.aspired and not available & model.aspired:
-            return
-        for number in available - model.aspired:
+            del old[-1:]
+        for number in old:
             self._start_unloading(model, model.versions[number])
 
     def _start_unloading(self, model: _Model, version: Version) -> None:
@@ -281,6 +290,8 @@ class Repository:
     def _remove(self, name: str) -> None:
         model = self._models.pop(name)
         model.aspired = set()
+        if name in self._gone:  # it was served, removed and added again
+            model.versions = {**self._gone[name].versions, **model.versions}
         self._gone[name] = model
         self._unload_unaspired(model)
 
@@ -321,4 +332,4 @@ def _as_status(error: Exception) -> StatusError:
         return StatusError(Code(error.error_code), error.message)
     if isinstance(error, FileNotFoundError):
         return StatusError(Code.NOT_FOUND, str(error))
-    return StatusError(Code.INTERNAL, str(error))
+    return StatusError(Code.INTERNAL, str(error) or type(error).__name__)

@@ -6,17 +6,17 @@ import logging
 import re
 import time
 import zlib
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from serving.server import inference, json_request, json_response
-from serving.server.batching import Tensors
+from serving.server.batching import Answer, Tensors
 from serving.server.core import Core, predict_messages
 from serving.server.model_service import metadata_json, status_json
-from serving.server.servable import DEFAULT_SIGNATURE, Servable
+from serving.server.servable import DEFAULT_SIGNATURE, Servable, Signature
 from serving.server.status import HTTP_STATUS, Code, StatusError, invalid_argument
 
 Scope = MutableMapping[str, Any]
@@ -42,6 +42,10 @@ _CORS = [
 _NOT_FOUND_PAGE = b"<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n<H1>Not Found</H1>\n</BODY></HTML>\n"
 _TOO_LARGE = 413
 _LARGEST_VERSION = (1 << 63) - 1
+_LONGEST_VERSION = 1000
+"""Digits, with zeros in front; Python refuses to read thousands."""
+_MOST_GZIP_MEMBERS = 1000
+"""Each one costs a copy of all that follow it."""
 
 
 class Disconnected(Exception):
@@ -74,6 +78,8 @@ class RestApi:
     """
 
     def __init__(self, core: Core, most_bytes: int, allows_cors: bool, metrics_path: str | None) -> None:
+        self.requests: Collection[object] = ()
+        """Those that have arrived and are not answered yet: the HTTP server's own, once it runs."""
         self._core = core
         self._most_bytes = most_bytes
         self._headers = [*_JSON, *_CORS] if allows_cors else _JSON
@@ -113,8 +119,8 @@ class RestApi:
         except Exception:  # a bug of ours must look neither like a hang nor like the client's mistake
             log.exception("A request failed")
             code, content, status = Code.INTERNAL, json_response.error("Internal error"), 500
-        if target is not None and target.verb in self._answer:
-            self._core.count(target.name, code, target.verb, "REST", started)
+        api = target.verb if target is not None and target.verb in self._answer else ""
+        self._core.count(target.name if target else "", code, api, "REST", started)
         await _reply(send, status, headers, content)
 
     async def _content(self, target: Target, body: bytes) -> bytes:
@@ -124,8 +130,11 @@ class RestApi:
                 return metadata_json(self._core.repository.find(target.name, target.version, target.label))
             return status_json(self._core.repository.versions(target.name, target.version))
         servable = self._core.repository.find(target.name, target.version, target.label)
-        with self._core.using(servable):
+        self._core.begin(servable)
+        try:
             return await answer(servable, json_request.parse(body))
+        finally:
+            self._core.end(servable)
 
     async def _predict(self, servable: Servable, document: dict[str, Any]) -> bytes:
         name = json_request.signature_name(document)
@@ -136,7 +145,7 @@ class RestApi:
             raise invalid_argument(f"Failed to get input map for signature: {name or 'DEFAULT'}")
         rows = json_request.instances(document, signature)
         request = rows or Tensors(json_request.columns(document, signature))
-        answer = await self._core.runner.run(signature, request)
+        answer = await self._core.runner.run(signature, request, is_alone=len(self.requests) == 1)
         outputs = dict(zip(signature.outputs, answer.outputs, strict=True))
         content = json_response.predictions(outputs) if rows else json_response.columns(outputs)
         request_log = self._core.log_for(servable)
@@ -145,11 +154,15 @@ class RestApi:
             self._core.log(request_log, "predict_log", servable, signature.name, messages)
         return content
 
+    async def _run_examples(self, signature: Signature, examples: list[bytes]) -> Answer:
+        request = Tensors([inference.example_array(signature, examples)])
+        return await self._core.runner.run(signature, request, is_alone=len(self.requests) == 1)
+
     async def _classify(self, servable: Servable, document: dict[str, Any]) -> bytes:
         name = json_request.signature_name(document)
         examples = json_request.examples(document)
         signature = inference.classify_signature(servable, name)
-        answer = await self._core.runner.run(signature, Tensors([inference.example_array(signature, examples)]))
+        answer = await self._run_examples(signature, examples)
         self._core.count_examples(servable.name, len(examples))
         content = json_response.classifications(
             *inference.classes_and_scores(signature, answer.outputs, len(examples))
@@ -164,7 +177,7 @@ class RestApi:
         name = json_request.signature_name(document)
         examples = json_request.examples(document)
         signature = inference.regress_signature(servable, name)
-        answer = await self._core.runner.run(signature, Tensors([inference.example_array(signature, examples)]))
+        answer = await self._run_examples(signature, examples)
         self._core.count_examples(servable.name, len(examples))
         content = json_response.regressions(inference.regression_values(answer.outputs, len(examples)))
         request_log = self._core.log_for(servable)
@@ -186,15 +199,15 @@ def parse_target(method: str, path: str) -> Target:
     if match is None:
         raise invalid_argument(f"Malformed request: {method} {path}")
     name, version, label, verb = match.groups()
-    if version is not None and int(version) > _LARGEST_VERSION:
+    if version is not None and (len(version) > _LONGEST_VERSION or int(version) > _LARGEST_VERSION):
         raise invalid_argument(f"Failed to convert version: {version} to numeric.")
     if method == "GET":
-        verb = verb or ""
+        verb = "metadata" if verb == "metadata" else ""  # `METADATA` matches and then means nothing
         if not name:
             raise invalid_argument("Missing model name in request.")
-    if verb != verb.lower() and method == "POST":
+    if verb != verb.lower():
         raise invalid_argument(f"Malformed request: {method} {path}")
-    return Target(_decoded(name), int(version) if version else None, _decoded(label) if label else None, verb.lower())
+    return Target(_decoded(name), int(version) if version else None, _decoded(label) if label else None, verb)
 
 
 def _decoded(text: str) -> str:
@@ -230,7 +243,9 @@ async def _read(scope: Scope, receive: Receive, most_bytes: int) -> bytes:
 
 def _gunzip(body: bytes, most_bytes: int) -> bytes:
     plain = b""
-    while body:
+    for _ in range(_MOST_GZIP_MEMBERS):
+        if not body:
+            return plain
         stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
         try:
             plain += stream.decompress(body, most_bytes + 1 - len(plain))
@@ -241,7 +256,7 @@ def _gunzip(body: bytes, most_bytes: int) -> bytes:
         if not stream.eof:
             raise invalid_argument("Failed to uncompress the gzip body: it is cut off")
         body = stream.unused_data
-    return plain
+    raise invalid_argument(f"Failed to uncompress the gzip body: it has more than {_MOST_GZIP_MEMBERS} members")
 
 
 def _too_large(most_bytes: int) -> TooLarge:

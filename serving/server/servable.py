@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from operator import itemgetter
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -51,6 +52,7 @@ class Signature:
         self.inputs = [_input(alias, info) for alias, info in definition.inputs.items()]
         self.outputs = list(definition.outputs)
         self.input_names = [each.name for each in self.inputs]
+        self.input_types = [each.data_type for each in self.inputs]
         self.observe: Callable[[float], None] = lambda seconds: None
         """Is told what each run took."""
         self._model = model
@@ -59,6 +61,14 @@ class Signature:
     @cached_property
     def _function(self) -> Callable[..., list[np.ndarray]]:
         return self._model.prepare(self.name)
+
+    @cached_property
+    def inputs_by_dtype(self) -> list[tuple[np.dtype | None, list[int], Callable[[Mapping[str, Any]], tuple[Any, ...]]]]:
+        """For each type of input: the positions of its inputs, and what takes their values from a row."""
+        positions: dict[np.dtype | None, list[int]] = {}
+        for position, each in enumerate(self.inputs):
+            positions.setdefault(each.dtype, []).append(position)
+        return [(dtype, listed, _taker([self.input_names[each] for each in listed])) for dtype, listed in positions.items()]
 
     @cached_property
     def takes_batches(self) -> bool:
@@ -186,6 +196,12 @@ def _api_of(signature: Signature) -> str:
     if signature.input_names == ["inputs"] and {"classes", "scores"} & set(signature.outputs):
         return "Classify"
     return "Regress" if signature.input_names == ["inputs"] and signature.outputs == ["outputs"] else "Predict"
+
+
+def _taker(names: list[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+    if len(names) == 1:
+        return lambda row: (row[names[0]],)
+    return itemgetter(*names)
 
 
 def _input(alias: str, info: meta_graph_pb2.TensorInfo) -> Input:

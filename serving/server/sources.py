@@ -26,7 +26,7 @@ def aspired_versions(config: model_server_config_pb2.ModelConfig) -> dict[int, s
     """
     try:
         found = _versions_in(config.base_path)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a path with a NUL is a ValueError
         log.error(
             "FileSystemStoragePathSource encountered a filesystem access error: Could not find base path %s for "
             "servable %s with error %s",

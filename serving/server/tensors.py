@@ -37,6 +37,9 @@ FIELDS = {
 
 _DATA_TYPES = {dtype: data_type for data_type, (_, dtype) in FIELDS.items()}
 _REF = 100
+_WIRE_BYTES = 4
+_MOST_SIDES = 32
+"""NumPy's limit on the rank of an array."""
 
 
 def value_type(data_type: int) -> int:
@@ -68,36 +71,45 @@ def decode(proto: tensor_pb2.TensorProto, name: str) -> np.ndarray:
     Raises:
         StatusError: The shape is unknown, negative or too large, or the values do not fit it.
     """
+    field, dtype = FIELDS.get(proto.dtype, ("", None))
+    if dtype is not None and not proto.tensor_content:
+        values = getattr(proto, field)[:]
+        sides = proto.tensor_shape.dim
+        if len(sides) == 1 and sides[0].size == len(values) and not proto.tensor_shape.unknown_rank:
+            return _array(values, dtype)  # the usual: a value for each row
+    return _decode_any(proto, name, field, dtype)
+
+
+def _decode_any(proto: tensor_pb2.TensorProto, name: str, field: str, dtype: np.dtype | None) -> np.ndarray:
     shape = [dim.size for dim in proto.tensor_shape.dim]
     size = math.prod(shape)
-    if proto.tensor_shape.unknown_rank or any(side < 0 for side in shape):
+    if proto.tensor_shape.unknown_rank or len(shape) > _MOST_SIDES or any(side < 0 for side in shape):
         raise invalid_argument(f"tensor parsing error: {name}")
-    if size > MOST_ELEMENTS:
+    if (size or math.prod(filter(None, shape))) > MOST_ELEMENTS:  # NumPy has no [0, 1 << 62] either
         raise StatusError(*_too_large(name, shape))
-    field, dtype = FIELDS.get(proto.dtype, ("", None))
     if dtype is None or (proto.tensor_content and dtype == object):
         return _decode_rare(proto, name)
     if proto.tensor_content:
         if len(proto.tensor_content) != size * dtype.itemsize:
             raise invalid_argument(f"tensor parsing error: {name}")
         return np.frombuffer(proto.tensor_content, dtype).reshape(shape)
-    return _fill(getattr(proto, field), dtype, shape, size, name)
-
-
-def _fill(values: Any, dtype: np.dtype, shape: list[int], size: int, name: str) -> np.ndarray:
-    count = len(values)
-    if count > size:
+    values = getattr(proto, field)[:]
+    if len(values) > size:
         raise invalid_argument(f"tensor parsing error: {name}")
+    last = values[-1] if values else b"" if dtype == object else 0
+    full = np.full(size, last, object) if dtype == object else np.repeat(_array([last], dtype), size)
+    full[: len(values)] = _array(values, dtype)
+    return full.reshape(shape)
+
+
+def _array(values: list[Any], dtype: np.dtype) -> np.ndarray:
     if dtype == object:
-        array = np.empty(size, object)
-        array[:count] = values
-    else:
-        array = np.array(values, dtype)
-        if count < size:
-            array = np.resize(array, size) if count else np.zeros(size, dtype)
-    if count < size:
-        array[count:] = values[-1] if count else b"" if dtype == object else 0
-    return array if len(shape) == 1 else array.reshape(shape)
+        array = np.empty(len(values), object)
+        array[:] = values
+        return array
+    if dtype.itemsize < _WIRE_BYTES and dtype.kind in "iu":  # carried as 32 bits, of which the low ones count
+        return np.array(values, np.int64).astype(dtype)
+    return np.array(values, dtype)
 
 
 def _too_large(name: str, shape: list[int]) -> tuple[Any, str]:
