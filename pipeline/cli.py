@@ -11,6 +11,7 @@ from typing import NoReturn
 from rich.console import Console
 
 from pipeline.commands.deploy import DeployOptions, add_deploy_options, deploy
+from pipeline.commands.predict import PredictOptions, add_predict_options, predict
 from pipeline.config import PipelineConfig, find_config, load_config, to_yaml
 from pipeline.view import quiet_console, show_error
 from schema.errors import ExitCode, HeadraceError, disk_error
@@ -66,6 +67,9 @@ def _parser() -> argparse.ArgumentParser:
     why.add_argument("--run", metavar="ID", help="which run (default: the last)")
 
     commands.add_parser("serve", help="serve what is pushed, as TensorFlow Serving does (headrace serve --help)")
+
+    told = "ask the running server about rows, or score files in batch"
+    add_predict_options(_command(commands, "predict", told, _predict))
 
     config = _command(commands, "config", "check and show a pipeline's configuration", _config)
     config.add_argument("--resolved", action="store_true", help="with every default and absolute paths")
@@ -151,6 +155,11 @@ def _config(parsed: argparse.Namespace, console: Console) -> ExitCode:
 def _deploy(parsed: argparse.Namespace, console: Console) -> ExitCode:
     given = {option.name: getattr(parsed, option.name) for option in fields(DeployOptions) if option.name in parsed}
     return deploy(console, _load(parsed), DeployOptions(**given))
+
+
+def _predict(parsed: argparse.Namespace, console: Console) -> ExitCode:
+    given = {option.name: getattr(parsed, option.name) for option in fields(PredictOptions)}
+    return predict(console, _load(parsed), PredictOptions(**{**given, "keep": tuple(parsed.keep)}))
 
 
 def _doctor(parsed: argparse.Namespace, console: Console) -> ExitCode:

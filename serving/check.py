@@ -19,6 +19,7 @@ from pydantic import NonNegativeFloat
 from tensorflow_serving.apis import predict_pb2
 
 from schema.strict import Strict
+from serving.records import read_records
 from serving.session_model import SessionModel
 
 
@@ -70,11 +71,6 @@ def peak_memory_mib(pid: int) -> float:
     except OSError:
         return 0.0
     return next((int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM")), 0.0)
-
-
-def read_records(path: str) -> list[bytes]:
-    """All records of an uncompressed TFRecord file."""
-    return [record.numpy() for record in tf.data.TFRecordDataset(path)]
 
 
 def _seconds(model: SessionModel, request: predict_pb2.PredictRequest) -> float:

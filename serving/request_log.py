@@ -145,7 +145,7 @@ class RequestLog:
         writer, self._writer = self._writer, None
         if writer is not None:
             writer.close()
-            os.replace(f"{self._path}{PART}", self._path)
+            Path(f"{self._path}{PART}").replace(self._path)
 
     def _attempt(self, act: Callable[[], None]) -> bool:
         """Does something that may fail; then what is whole of the file is kept, and a new one is tried in a while."""

@@ -1,7 +1,8 @@
 """Pusher: atomic, with strictly increasing versions, and with what the model came from.
 
 TFX's Pusher copies file by file into the folder that a server polls and numbers versions by unix seconds. This one
-publishes through `serving.push`, with warm-up requests for the server. It stands behind the gates, so it asks for no blessing itself.
+publishes through `serving.push`, with warm-up requests for the server. It stands behind the gates, so it asks for no
+blessing itself.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from data.spans import TRAIN
 from pipeline.components.artifacts import GateVerdict
 from pipeline.gates.infra import REQUESTS_FILE
 from pipeline.gates.verdict import VERDICT_FILE
-from serving.check import read_records
 from serving.push import push
+from serving.records import read_records
 from serving.warmup import write_warmup
 
 _VERDICTS = ("data_verdict", "quality_verdict", "infra_verdict")

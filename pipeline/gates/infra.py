@@ -19,7 +19,8 @@ from models.signatures import SERVE_EXAMPLES
 from pipeline.gates.config import InfraGateConfig
 from pipeline.gates.verdict import Finding, Outcome
 from pipeline.processes import die_with_parent
-from serving.check import Measures, peak_memory_mib, read_records
+from serving.check import Measures, peak_memory_mib
+from serving.records import read_records
 
 REPORT_FILE = "report.json"
 REQUESTS_FILE = "requests.tfrecord"

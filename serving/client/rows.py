@@ -54,7 +54,7 @@ def _parts(rows: Any, size: int) -> Iterator[tuple[dict[str, Column], int]]:
     elif package == "pyarrow" and hasattr(rows, "schema"):
         names = _names(rows.schema.names)
         for batch in _record_batches(rows, size):
-            yield {name: _from_arrow(batch.column(index)) for index, name in enumerate(names)}, len(batch)
+            yield {name: from_arrow(batch.column(index)) for index, name in enumerate(names)}, len(batch)
     elif isinstance(rows, Iterable) and not isinstance(rows, (Mapping, str, bytes)):
         yield from _from_mappings(iter(rows), size)
     else:
@@ -95,7 +95,8 @@ def _record_batches(rows: Any, size: int) -> Iterator[Any]:
             yield batch.slice(start, size)
 
 
-def _from_arrow(array: Any) -> Column:
+def from_arrow(array: Any) -> Column:
+    """An Arrow array as values of which NumPy or Python tell what is missing."""
     if hasattr(array, "dictionary_decode"):
         array = array.dictionary_decode()
     name = str(array.type)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
+_NOISY = ("uvicorn.error", "tensorflow", "absl")
 _CANNOT_START = 1
 
 
@@ -25,6 +27,9 @@ def main(arguments: Sequence[str], **defaults: Any) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when TensorFlow is imported
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT, stream=sys.stderr)
+    for name in _NOISY:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"google\..*")  # about the version of Python, at import
 
     from serving.server.options import parse_flags
     from serving.server.status import StatusError
@@ -35,7 +40,7 @@ def main(arguments: Sequence[str], **defaults: Any) -> int:
 
         run(options)
     except StatusError as error:
-        print(f"Failed to start server. Error: {error}", file=sys.stderr)  # noqa: T201
+        print(f"Failed to start server. Error: {error}", file=sys.stderr)
         return _CANNOT_START
     return 0
 

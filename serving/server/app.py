@@ -10,12 +10,10 @@ import logging
 import signal
 import sys
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 from typing import Any
 
 import grpc
 import uvloop
-from google.protobuf import text_format
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from tensorflow.core.protobuf import config_pb2
 from tensorflow_serving.config import model_server_config_pb2
@@ -140,9 +138,7 @@ class _Server:
         await rpc.start()
         rest = None
         if options.rest_api_port:
-            app = RestApi(
-                core, options.max_request_bytes, options.rest_api_enable_cors_support, self._metrics_path
-            )
+            app = RestApi(core, options.max_request_bytes, options.rest_api_enable_cors_support, self._metrics_path)
             rest = HttpServer(app, options.rest_api_timeout_in_ms / 1000, options.drain_seconds)
             opened = _or_status(lambda: listen(options.host, options.rest_api_port), options.rest_api_port)
             serving = self._start(rest.serve([opened]))
@@ -150,14 +146,16 @@ class _Server:
         await stopped.wait()
         log.info("Draining: up to %g s for the requests that are being answered", options.drain_seconds)
         await servicer.enter_graceful_shutdown()
+        ending = [self._start(rpc.stop(options.drain_seconds))]
         if rest is not None:
             rest.should_exit = True
-            await asyncio.wait((serving,), timeout=options.drain_seconds + 1)
-        await rpc.stop(options.drain_seconds)
+            ending.append(serving)
+        await asyncio.wait(ending, timeout=options.drain_seconds + 1)
 
     def _add_ports(self, rpc: grpc.aio.Server) -> None:
         options = self._options
-        addresses = [f"{options.host}:{options.port}"] if options.port else []
+        host = f"[{options.host}]" if ":" in options.host else options.host
+        addresses = [f"{host}:{options.port}"] if options.port else []
         addresses += [f"unix:{options.grpc_socket_path}"] if options.grpc_socket_path else []
         for address in addresses:
             try:
@@ -195,6 +193,8 @@ def _logged(told: str) -> Any:
         yield
     except (StatusError, OSError) as error:
         log.error("%s: %s", told, error)
+    except Exception:
+        log.exception(told)
 
 
 def _or_status(act: Callable[[], Any], port: int) -> Any:
@@ -249,9 +249,7 @@ def _credentials(options: ServerOptions) -> grpc.ServerCredentials | None:
     config = read_text_proto(options.ssl_config_file, SSLConfig)
     authority = config.custom_ca.encode() or None
     if config.client_verify and authority is None:
-        raise StatusError(
-            Code.INVALID_ARGUMENT, f"{options.ssl_config_file} sets client_verify, which needs custom_ca"
-        )
+        raise StatusError(Code.INVALID_ARGUMENT, f"{options.ssl_config_file} sets client_verify, which needs custom_ca")
     pairs = [(config.server_key.encode(), config.server_cert.encode())]
     return grpc.ssl_server_credentials(pairs, authority, config.client_verify)
 
@@ -260,8 +258,7 @@ def _session_config(options: ServerOptions) -> config_pb2.ConfigProto:
     """One thread, the caller's, unless told otherwise: rows are small, and requests are what runs in parallel."""
     config = config_pb2.ConfigProto()
     if options.tensorflow_session_config_file:
-        text = Path(options.tensorflow_session_config_file).read_text(encoding="utf-8")
-        text_format.Parse(text, config)
+        config = read_text_proto(options.tensorflow_session_config_file, config_pb2.ConfigProto)
     both = options.tensorflow_session_parallelism
     config.intra_op_parallelism_threads = (
         options.tensorflow_intra_op_parallelism or both or config.intra_op_parallelism_threads or 1

@@ -188,9 +188,7 @@ class _Queue:
                 f"Task size {request.size} is larger than maximum input batch size {options.max_batch_size}"
             )
         if self._running >= options.max_enqueued_batches:
-            raise StatusError(
-                Code.UNAVAILABLE, "The batch scheduling queue to which this task was submitted is full"
-            )
+            raise StatusError(Code.UNAVAILABLE, "The batch scheduling queue to which this task was submitted is full")
         if self._rows + request.size > options.max_batch_size:
             self._start()
         loop = asyncio.get_running_loop()
@@ -331,7 +329,7 @@ class _Queue:
         """The batch, filled up with copies of its first row to an allowed size."""
         rows = len(arrays[0]) if arrays[0].ndim else 1
         size = next((size for size in self._options.allowed_batch_sizes if size >= rows), rows)
-        if size == rows or not all(array.ndim and len(array) == rows for array in arrays):
+        if rows in (0, size) or not all(array.ndim and len(array) == rows for array in arrays):
             return arrays, rows
         return [np.concatenate([array, np.repeat(array[:1], size - rows, axis=0)]) for array in arrays], size
 

@@ -87,7 +87,12 @@ class Core:
         return log if log is not None and log.samples() else None
 
     def log(
-        self, log: RequestLog, kind: str, servable: Servable, signature_name: str, messages: Callable[[], tuple[bytes, bytes]]
+        self,
+        log: RequestLog,
+        kind: str,
+        servable: Servable,
+        signature_name: str,
+        messages: Callable[[], tuple[bytes, bytes]],
     ) -> None:
         """Offers a request to the log.
 
@@ -102,9 +107,7 @@ class Core:
         log.offer(lambda: prediction_log(kind, metadata, *messages()))
 
 
-def predict_messages(
-    servable: Servable, signature: Signature, answer: Answer
-) -> Callable[[], tuple[bytes, bytes]]:
+def predict_messages(servable: Servable, signature: Signature, answer: Answer) -> Callable[[], tuple[bytes, bytes]]:
     """A Predict request that did not come as a proto, as the protos that the log holds."""
 
     def make() -> tuple[bytes, bytes]:
@@ -116,5 +119,3 @@ def predict_messages(
         return request.SerializeToString(), response.SerializeToString()
 
     return make
-
-

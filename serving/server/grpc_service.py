@@ -149,7 +149,9 @@ class GrpcService:
         signatures = inference.multi_inference_signatures(servable, request)
         response = inference_pb2.MultiInferenceResponse()
         for task, signature in zip(request.tasks, signatures, strict=True):
-            outputs, examples = await self._run_examples(servable, signature, request.input, is_counted=not response.results)
+            outputs, examples = await self._run_examples(
+                servable, signature, request.input, is_counted=not response.results
+            )
             result = response.results.add()
             inference.fill_model_spec(result.model_spec, servable, task.model_spec.signature_name)
             if task.method_name == inference.CLASSIFY:

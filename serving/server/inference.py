@@ -164,7 +164,9 @@ def serialized_examples(given: input_pb2.Input) -> list[bytes]:
         StatusError: There is none.
     """
     kind = given.WhichOneof("kind")
-    context = given.example_list_with_context.context.SerializeToString() if kind == "example_list_with_context" else b""
+    context = (
+        given.example_list_with_context.context.SerializeToString() if kind == "example_list_with_context" else b""
+    )
     listed = getattr(given, kind).examples if kind else ()
     if not listed:
         raise invalid_argument("Input is empty.")
@@ -199,7 +201,7 @@ def classes_and_scores(
             raise invalid_argument(f"Expected Tensor shape: [batch_size num_classes] but got {_shape(array)}")
         if array.dtype != wanted:
             raise invalid_argument(
-                f"Expected {name} Tensor of DT_{'STRING' if wanted == object else 'FLOAT'}. Got: DT_"
+                f"Expected {name} Tensor of DT_{'STRING' if wanted.kind == 'O' else 'FLOAT'}. Got: DT_"
                 f"{type_name(data_type_of(array)).upper()}"
             )
         if len(array) != examples:
@@ -225,9 +227,7 @@ def regression_values(outputs: list[np.ndarray], examples: int) -> np.ndarray:
     if len(array) != examples:
         raise invalid_argument(f"Input batch size did not match output batch size: {examples} vs. {len(array)}")
     if array.dtype != np.float32:
-        raise invalid_argument(
-            f"Expected output Tensor of DT_FLOAT.  Got: DT_{type_name(data_type_of(array)).upper()}"
-        )
+        raise invalid_argument(f"Expected output Tensor of DT_FLOAT.  Got: DT_{type_name(data_type_of(array)).upper()}")
     return array.ravel()
 
 

@@ -128,9 +128,7 @@ def instances(document: dict[str, Any], signature: Signature) -> Rows | None:
     """
     has_rows, has_columns = "instances" in document, "inputs" in document
     if has_rows and has_columns:
-        raise wrong(
-            document, "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist "
-        )
+        raise wrong(document, "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist ")
     if has_columns:
         return None
     if not has_rows:
@@ -299,6 +297,7 @@ _KIND_NAMES = {"bytes_list": "bytes", "float_list": "float", "int64_list": "int6
 
 
 def _add_to_feature(feature: example_pb2.Feature, name: str, item: Any) -> None:
+    value: bytes | float
     if isinstance(item, str) or is_base64_object(item):
         kind, value = "bytes_list", as_bytes(item) if isinstance(item, str) else decode_base64(item["b64"])
     elif isinstance(item, float):
@@ -314,4 +313,3 @@ def _add_to_feature(feature: example_pb2.Feature, name: str, item: Any) -> None:
         getattr(feature, kind).value.append(value)
     except ValueError:
         raise invalid_argument(f"Feature: {name} has uint64_t element. Only int64_t is supported.") from None
-

@@ -32,9 +32,7 @@ def predictions(outputs: Mapping[str, np.ndarray]) -> bytes:
         if array.ndim == 0:
             raise invalid_argument(f"Tensor name: {name} has no shape information ")
         if size not in (-1, len(array)):
-            raise invalid_argument(
-                f"Tensor name: {name} has inconsistent batch size: {len(array)} expecting: {size}"
-            )
+            raise invalid_argument(f"Tensor name: {name} has inconsistent batch size: {len(array)} expecting: {size}")
         size = len(array)
     values = {name: _values(name, array) for name, array in outputs.items()}
     if len(values) == 1:

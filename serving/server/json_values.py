@@ -84,7 +84,9 @@ def _find_mistake(value: Any, level: int, shape: list[int], data_type: int) -> N
     """Raises what TensorFlow Serving would at the first value that does not fit, in reading order."""
     if not isinstance(value, list):
         if level != len(shape):
-            raise wrong(value, f"found at incorrect level: {level + 1} in the JSON DOM. Expected at level: {len(shape)}")
+            raise wrong(
+                value, f"found at incorrect level: {level + 1} in the JSON DOM. Expected at level: {len(shape)}"
+            )
         if data_type not in FIELDS or data_type in _UNCONVERTIBLE:
             raise StatusError(
                 Code.UNIMPLEMENTED, f"Conversion of JSON Value: {quote(value)} to type: {type_name(data_type)}"

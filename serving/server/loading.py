@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
 from tensorflow_serving.apis import input_pb2, prediction_log_pb2
 
+from serving.records import read_records
 from serving.server import inference
 from serving.server.servable import Model, Servable, Signature
 from serving.server.status import Code, StatusError, invalid_argument
@@ -77,7 +77,7 @@ def _replay(servable: Servable, path: Path, iterations: int) -> None:
     if not path.is_file():
         return
     count = 0
-    for count, record in enumerate(read_records(path), 1):
+    for count, record in enumerate(_warmup_records(path), 1):
         if count > MOST_WARMUP_RECORDS:
             raise invalid_argument(f"Number of warmup records exceeds the maximum ({MOST_WARMUP_RECORDS}) at {path}")
         try:
@@ -89,18 +89,12 @@ def _replay(servable: Servable, path: Path, iterations: int) -> None:
     log.info("Warmed %s version %d up with %d requests", servable.name, servable.version, count)
 
 
-def read_records(path: Path) -> Iterator[bytes]:
-    """The records of an uncompressed TFRecord file.
-
-    Raises:
-        StatusError: The file is no TFRecord, or is cut off.
-    """
+def _warmup_records(path: Path) -> Iterator[bytes]:
     try:
-        yield from tf.compat.v1.io.tf_record_iterator(str(path))
-    except (tf.errors.DataLossError, struct.error) as error:
-        raise StatusError(
-            Code.DATA_LOSS, f"{error}. Please verify your warmup data is in TFRecord format."
-        ) from None
+        yield from read_records(str(path))
+    except tf.errors.DataLossError as error:
+        told = f"{error.message}. Please verify your warmup data is in TFRecord format."
+        raise StatusError(Code.DATA_LOSS, told) from None
 
 
 def _replay_one(servable: Servable, logged: prediction_log_pb2.PredictionLog) -> None:

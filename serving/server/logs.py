@@ -6,6 +6,8 @@ TensorFlow Serving's stock binary refuses to start with a `logging_config`; here
 
 from __future__ import annotations
 
+import functools
+
 from tensorflow_serving.config import model_server_config_pb2
 
 from serving.config import RequestLogConfig
@@ -45,7 +47,7 @@ class RequestLogs:
             self._close(name)
         for name, each in wanted.items():
             if each is not None and name not in self._logs:
-                self._logs[name] = RequestLog(each, name, lambda fate, name=name: self._count(name, fate))
+                self._logs[name] = RequestLog(each, name, functools.partial(self._count, name))
         self._configs = wanted
 
     def close(self) -> None:

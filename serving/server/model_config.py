@@ -58,6 +58,4 @@ def validate(config: model_server_config_pb2.ModelServerConfig) -> list[model_se
 
 
 def _illegal(told: str, name: str) -> StatusError:
-    return invalid_argument(
-        f"Illegal setting {told} ModelServerConfig::model_platform, model name is {name}"
-    )
+    return invalid_argument(f"Illegal setting {told} ModelServerConfig::model_platform, model name is {name}")

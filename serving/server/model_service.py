@@ -88,9 +88,10 @@ def _signatures(servable: Servable) -> get_model_metadata_pb2.SignatureDefMap:
 
 
 def _plain(message: Any) -> dict[str, Any]:
-    options: dict[str, Any] = {"preserving_proto_field_name": True}
+    to_dict: Any = json_format.MessageToDict
+    options = {"preserving_proto_field_name": True}
     try:
-        plain: dict[str, Any] = json_format.MessageToDict(message, always_print_fields_with_no_presence=True, **options)
+        plain: dict[str, Any] = to_dict(message, always_print_fields_with_no_presence=True, **options)
     except TypeError:  # protobuf before 5 had another name for it
-        plain = json_format.MessageToDict(message, including_default_value_fields=True, **options)
+        plain = to_dict(message, including_default_value_fields=True, **options)
     return plain

@@ -61,9 +61,9 @@ class ServerOptions(Strict):
     saved_model_tags: Annotated[str, Field(description="of the meta graph, separated by commas")] = "serve"
     prefer_tflite_model: Annotated[bool, Field(description="use model.tflite where there is one")] = False
     enable_grpc_healthcheck_service: Annotated[bool, Field(description="the standard gRPC health service")] = False
-    enable_serialization_as_tensor_content: Annotated[
-        bool, Field(description="answer Predict with tensor_content")
-    ] = False
+    enable_serialization_as_tensor_content: Annotated[bool, Field(description="answer Predict with tensor_content")] = (
+        False
+    )
     tensorflow_session_parallelism: Annotated[int, Field(description="threads within and between operations")] = 0
     tensorflow_intra_op_parallelism: Annotated[int, Field(description="threads within an operation")] = 0
     tensorflow_inter_op_parallelism: Annotated[int, Field(description="threads between operations")] = 0

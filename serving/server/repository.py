@@ -181,11 +181,13 @@ class Repository:
             if found is None:
                 continue
             if not found and model.aspired:
-                log.warning("No versions of servable %s found under base path %s", model.config.name, model.config.base_path)
+                log.warning(
+                    "No versions of servable %s found under base path %s", model.config.name, model.config.base_path
+                )
             before, model.aspired = model.aspired, set(found)
             for number, path in sorted(found.items(), reverse=True):
                 known = model.versions.get(number)
-                if known is None or known.state == END and (known.error is None or number not in before):
+                if known is None or (known.state == END and (known.error is None or number not in before)):
                     self._start_loading(model, Version(number, path))
             self._unload_unaspired(model)
 
@@ -245,7 +247,9 @@ class Repository:
                 version.error = _as_status(error)
                 log.error("Loading %s version %d failed: %s", name, version.number, version.error)
                 if attempt < self._retries:
-                    log.info("It will be tried again in %g s (%d of %d)", self._retry_seconds, attempt + 1, self._retries)
+                    log.info(
+                        "It will be tried again in %g s (%d of %d)", self._retry_seconds, attempt + 1, self._retries
+                    )
                     await asyncio.sleep(self._retry_seconds)
                 continue
             version.servable, version.error, version.state = servable, None, AVAILABLE

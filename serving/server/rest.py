@@ -164,9 +164,7 @@ class RestApi:
         signature = inference.classify_signature(servable, name)
         answer = await self._run_examples(signature, examples)
         self._core.count_examples(servable.name, len(examples))
-        content = json_response.classifications(
-            *inference.classes_and_scores(signature, answer.outputs, len(examples))
-        )
+        content = json_response.classifications(*inference.classes_and_scores(signature, answer.outputs, len(examples)))
         request_log = self._core.log_for(servable)
         if request_log is not None:
             messages = inference.classify_messages(servable, signature, examples, answer.outputs)

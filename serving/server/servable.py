@@ -63,12 +63,16 @@ class Signature:
         return self._model.prepare(self.name)
 
     @cached_property
-    def inputs_by_dtype(self) -> list[tuple[np.dtype | None, list[int], Callable[[Mapping[str, Any]], tuple[Any, ...]]]]:
+    def inputs_by_dtype(
+        self,
+    ) -> list[tuple[np.dtype | None, list[int], Callable[[Mapping[str, Any]], tuple[Any, ...]]]]:
         """For each type of input: the positions of its inputs, and what takes their values from a row."""
         positions: dict[np.dtype | None, list[int]] = {}
         for position, each in enumerate(self.inputs):
             positions.setdefault(each.dtype, []).append(position)
-        return [(dtype, listed, _taker([self.input_names[each] for each in listed])) for dtype, listed in positions.items()]
+        return [
+            (dtype, listed, _taker([self.input_names[each] for each in listed])) for dtype, listed in positions.items()
+        ]
 
     @cached_property
     def takes_batches(self) -> bool:

@@ -7,8 +7,8 @@ reads as an integer (`00000123` is 123); the policy is the latest, the latest n,
 from __future__ import annotations
 
 import logging
-import os
 import re
+from pathlib import Path
 
 from tensorflow_serving.config import model_server_config_pb2
 
@@ -35,7 +35,7 @@ def aspired_versions(config: model_server_config_pb2.ModelConfig) -> dict[int, s
             error,
         )
         return None
-    return {version: os.path.join(config.base_path, found[version]) for version in _chosen(config, found)}
+    return {version: f"{config.base_path}/{found[version]}" for version in _chosen(config, found)}
 
 
 def _chosen(config: model_server_config_pb2.ModelConfig, found: dict[int, str]) -> list[int]:
@@ -52,7 +52,7 @@ def _chosen(config: model_server_config_pb2.ModelConfig, found: dict[int, str]) 
 
 def _versions_in(base_path: str) -> dict[int, str]:
     versions: dict[int, str] = {}
-    for name in sorted(os.listdir(base_path)):
+    for name in sorted(each.name for each in Path(base_path).iterdir()):
         if _INTEGER.fullmatch(name) and -_LIMIT <= int(name) < _LIMIT:
             versions[int(name)] = name
     return versions

@@ -19,7 +19,7 @@ MOST_ELEMENTS = 1 << 26
 """A TensorProto may claim any shape while it carries one value, which then repeats: a few bytes must not become a
 tensor of gigabytes."""
 
-FIELDS = {
+FIELDS: dict[int, tuple[str, np.dtype]] = {
     types_pb2.DT_FLOAT: ("float_val", np.dtype(np.float32)),
     types_pb2.DT_DOUBLE: ("double_val", np.dtype(np.float64)),
     types_pb2.DT_INT32: ("int_val", np.dtype(np.int32)),
@@ -87,7 +87,7 @@ def _decode_any(proto: tensor_pb2.TensorProto, name: str, field: str, dtype: np.
         raise invalid_argument(f"tensor parsing error: {name}")
     if (size or math.prod(filter(None, shape))) > MOST_ELEMENTS:  # NumPy has no [0, 1 << 62] either
         raise StatusError(*_too_large(name, shape))
-    if dtype is None or (proto.tensor_content and dtype == object):
+    if dtype is None or (proto.tensor_content and dtype.kind == "O"):
         return _decode_rare(proto, name)
     if proto.tensor_content:
         if len(proto.tensor_content) != size * dtype.itemsize:
@@ -96,14 +96,14 @@ def _decode_any(proto: tensor_pb2.TensorProto, name: str, field: str, dtype: np.
     values = getattr(proto, field)[:]
     if len(values) > size:
         raise invalid_argument(f"tensor parsing error: {name}")
-    last = values[-1] if values else b"" if dtype == object else 0
-    full = np.full(size, last, object) if dtype == object else np.repeat(_array([last], dtype), size)
+    last = values[-1] if values else b"" if dtype.kind == "O" else 0
+    full = np.full(size, last, object) if dtype.kind == "O" else np.repeat(_array([last], dtype), size)
     full[: len(values)] = _array(values, dtype)
     return full.reshape(shape)
 
 
 def _array(values: list[Any], dtype: np.dtype) -> np.ndarray:
-    if dtype == object:
+    if dtype.kind == "O":
         array = np.empty(len(values), object)
         array[:] = values
         return array
@@ -139,7 +139,7 @@ def encode(array: np.ndarray, proto: tensor_pb2.TensorProto, as_content: bool = 
     shape.SetInParent()
     for side in array.shape:
         shape.dim.add().size = side
-    if as_content and dtype != object:
+    if as_content and dtype.kind != "O":
         proto.tensor_content = array.tobytes()
     else:
         getattr(proto, field).extend(array.ravel().tolist())

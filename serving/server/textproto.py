@@ -13,7 +13,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 
 from serving.server.status import StatusError, invalid_argument
 
-_Field = descriptor_pb2.FieldDescriptorProto
+_Field: Any = descriptor_pb2.FieldDescriptorProto
 _INT64, _BOOL, _TEXT = ".google.protobuf.Int64Value", ".google.protobuf.BoolValue", ".google.protobuf.StringValue"
 _MESSAGES: dict[str, dict[str, tuple[int, int | str]]] = {
     "PrometheusConfig": {"enable": (1, _Field.TYPE_BOOL), "path": (2, _Field.TYPE_STRING)},
@@ -59,7 +59,10 @@ def _declare() -> dict[str, Any]:
             else:
                 declared.type = kind
     pool.Add(file)
-    get_class = getattr(message_factory, "GetMessageClass", None) or message_factory.MessageFactory(pool).GetPrototype
+    factory: Any = message_factory  # protobuf before 4.22 has no GetMessageClass, after 5 no GetPrototype
+    get_class = (
+        factory.GetMessageClass if hasattr(factory, "GetMessageClass") else factory.MessageFactory(pool).GetPrototype
+    )
     return {name: get_class(pool.FindMessageTypeByName(f"tensorflow.serving.{name}")) for name in _MESSAGES}
 
 

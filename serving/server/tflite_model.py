@@ -89,7 +89,9 @@ def _written_signatures(content: bytes) -> dict[str, meta_graph_pb2.SignatureDef
         if metadata.Name() == _SIGNATURES_METADATA:
             written = flexbuffers.Loads(model.Buffers(metadata.Buffer()).DataAsNumpy().tobytes())
             return {
-                name: meta_graph_pb2.SignatureDef.FromString(value.encode("latin-1") if isinstance(value, str) else value)
+                name: meta_graph_pb2.SignatureDef.FromString(
+                    value.encode("latin-1") if isinstance(value, str) else value
+                )
                 for name, value in written.items()
             }
     return {}

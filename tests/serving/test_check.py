@@ -11,7 +11,8 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
-from serving.check import Measures, answer, main, measure, read_records
+from serving.check import Measures, answer, main, measure
+from serving.records import read_records
 from serving.session_model import SessionModel
 
 REPOSITORY = Path(__file__).parents[2]
