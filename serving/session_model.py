@@ -134,10 +134,13 @@ def _import_graph(meta_graph: meta_graph_pb2.MetaGraphDef) -> tf.Graph:
         for function in graph_def.library.function:
             imported = pywrap_tf_session.TF_FunctionImportFunctionDef(function.SerializeToString())
             pywrap_tf_session.TF_GraphCopyFunction(c_graph, imported, None)
+            pywrap_tf_session.TF_DeleteFunction(imported)
         del graph_def.library.function[:]
         with c_api_util.tf_buffer(graph_def.SerializeToString()) as buffer:
-            options = pywrap_tf_session.TF_NewImportGraphDefOptions()
-            pywrap_tf_session.TF_GraphImportGraphDefWithResults(c_graph, buffer, options)
+            options = c_api_util.ScopedTFImportGraphDefOptions()
+            c_api_util.ScopedTFImportGraphDefResults(
+                pywrap_tf_session.TF_GraphImportGraphDefWithResults(c_graph, buffer, options.options)
+            )
     return graph
 
 

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
+import tensorflow_transform as tft
 from e2e_tools import headrace, states
+from model_server import RunningServer, start_server
 from projects import REPOSITORY, Project, make_project
+from tensorflow_serving.apis import classification_pb2, model_pb2, predict_pb2, prediction_service_pb2_grpc
 
+from models.trainer import load_keras_model
+from pipeline.components.infra_validator import trainer_predictions
 from schema.errors import ExitCode
 from serving.push import PROVENANCE, read_manifest, versions
+from serving.records import read_records
 from serving.session_model import SessionModel
 
 
@@ -64,6 +72,85 @@ def test_pushed_model_answers_plain_rows_without_facts_of_the_future(pushed: Pro
     }
     [probability] = model.run("serving_default", request)["probability"]
     assert 0 < probability < 1
+
+
+def test_every_way_in_gives_the_trainers_scores(pushed: Project, tmp_path: Path) -> None:
+    [version] = versions(pushed.push_path)
+    asked = {request.model_spec.signature_name: request for request in _asked_by_the_infra_check(pushed)}
+    examples = tf.make_ndarray(asked["serve_examples"].inputs["examples"]).tolist()
+    expected = _trainers_scores(pushed, examples)
+    flags = ["--model_name=flights", f"--model_base_path={pushed.push_path}", "--enable_batching"]
+    with start_server(flags, log_path=tmp_path / "server.log") as server:
+        assert f"Warmed flights version {version} up" in server.log()
+        rest = _scores_over_rest(server, asked["serving_default"], examples)
+        for way, scores in {**rest, **_scores_over_grpc(server, asked, examples)}.items():
+            np.testing.assert_allclose(np.array(scores, np.float32), expected, atol=1e-6, err_msg=way)
+
+
+def _asked_by_the_infra_check(project: Project) -> list[predict_pb2.PredictRequest]:
+    [records] = project.home.glob("artifacts/InfraValidator/blessing/*/requests.tfrecord")
+    return [predict_pb2.PredictRequest.FromString(record) for record in read_records(str(records))]
+
+
+def _trainers_scores(project: Project, examples: list[bytes]) -> np.ndarray:
+    [model_run] = project.home.glob("artifacts/Trainer/model_run/*")
+    [transform] = project.home.glob("artifacts/Transform/transform_graph/*")
+    return trainer_predictions(
+        load_keras_model(model_run), tft.TFTransformOutput(str(transform)), examples, task="binary"
+    )
+
+
+def _scores_over_rest(
+    server: RunningServer, raw: predict_pb2.PredictRequest, examples: list[bytes]
+) -> dict[str, list[float]]:
+    def ask(verb: str, document: dict[str, object]) -> dict[str, list]:
+        reply = server.post(f"/v1/models/flights:{verb}", document)
+        assert reply.status == 200, reply.body
+        return reply.json
+
+    columns = {name: tf.make_ndarray(value).tolist() for name, value in raw.inputs.items()}
+    plain = {
+        name: [each.decode() if isinstance(each, bytes) else each for each in column]
+        for name, column in columns.items()
+    }
+    rows = [dict(zip(plain, row, strict=True)) for row in zip(*plain.values(), strict=True)]
+    encoded = [{"b64": base64.b64encode(example).decode()} for example in examples]
+    features = [_plain_features(example) for example in examples]
+    classified = ask("classify", {"signature_name": "classify", "examples": features})["results"]
+    return {
+        "REST rows": ask("predict", {"instances": rows})["predictions"],
+        "REST columns": ask("predict", {"inputs": plain})["outputs"],
+        "REST b64": ask("predict", {"signature_name": "serve_examples", "instances": encoded})["predictions"],
+        "REST classify": [dict(classes)["1"] for classes in classified],
+        "REST regress": ask("regress", {"signature_name": "regress", "examples": features})["results"],
+    }
+
+
+def _plain_features(example: bytes) -> dict[str, list]:
+    features = {}
+    for name, feature in tf.train.Example.FromString(example).features.feature.items():
+        values = list(getattr(feature, feature.WhichOneof("kind")).value) if feature.WhichOneof("kind") else []
+        features[name] = [value.decode() if isinstance(value, bytes) else value for value in values]
+    return features
+
+
+def _scores_over_grpc(
+    server: RunningServer, asked: dict[str, predict_pb2.PredictRequest], examples: list[bytes]
+) -> dict[str, list[float]]:
+    classify = classification_pb2.ClassificationRequest()
+    classify.model_spec.CopyFrom(model_pb2.ModelSpec(name="flights", signature_name="classify"))
+    for example in examples:
+        classify.input.example_list.examples.add().ParseFromString(example)
+    with grpc.insecure_channel(server.grpc) as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        scores = {}
+        for signature in ("serving_default", "serve_examples"):
+            asked[signature].model_spec.name = "flights"
+            outputs = stub.Predict(asked[signature], timeout=30).outputs
+            scores[f"gRPC {signature}"] = list(outputs["probability"].float_val)
+        answered = stub.Classify(classify, timeout=30).result.classifications
+        scores["gRPC classify"] = [each.classes[1].score for each in answered]
+    return scores
 
 
 def test_second_run_is_cached_and_says_why(pushed: Project) -> None:
