@@ -23,6 +23,7 @@ class ExitCode(IntEnum):
     LOCKED = 21
     DISK = 22
     METADATA = 23
+    SERVER = 30
     INTERRUPTED = 130
 
 
@@ -131,3 +132,9 @@ class MetadataError(HeadraceError):
     """The metadata store cannot be read."""
 
     exit_code = ExitCode.METADATA
+
+
+class ServerError(HeadraceError):
+    """A model server cannot be reached, or has no answer."""
+
+    exit_code = ExitCode.SERVER

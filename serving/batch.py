@@ -138,7 +138,7 @@ class _Write(beam.DoFn):
         self._block = -1
         self._waiting: list[pa.Table] = []
 
-    def process(self, scored: Scored) -> None:
+    def process(self, scored: Scored) -> Iterable[None]:
         """Writes a batch of rows."""
         if scored.table is not None:
             if scored.block != self._block:
@@ -154,6 +154,7 @@ class _Write(beam.DoFn):
             lines = [json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in scored.refused]
             Path(self._folder, name).write_text("".join(lines), encoding="utf-8")
             Metrics.counter(_METRICS, _REFUSED).inc(len(scored.refused))
+        return ()
 
     def finish_bundle(self) -> None:
         """Finishes the shard."""

@@ -30,7 +30,7 @@ EXAMPLES = "examples"
 
 VERSION_COLUMN = "model_version"
 _NULLS = pa.array(pa_csv.ConvertOptions().null_values)
-_TYPES_OF_TEXT = {"DT_FLOAT": (pa.float32(), pa.bool_()), "DT_BOOL": (pa.bool_(),)}
+_TYPES_OF_TEXT = {"DT_FLOAT": (pa.float64(), pa.bool_()), "DT_BOOL": (pa.bool_(),)}
 _NUMBER_OR_TIME = (pa.int64(), pa.float64(), pa.bool_(), pa.timestamp("us"), pa.timestamp("us", "UTC"))
 
 
@@ -122,9 +122,9 @@ class SessionModelHandler(ModelHandler[Rows, Scored, SessionModel]):
         size = len(rows.batch)
         try:
             yield self._table(model.run(self._plan.signature_name, _inputs(signature, rows)), rows)
-        except (ClientError, tf.errors.InvalidArgumentError) as error:
+        except (ClientError, tf.errors.InvalidArgumentError, UnicodeDecodeError) as error:
             if size == 1:
-                told = error.message if isinstance(error, ClientError) else str(error.message).split(" [[")[0]
+                told = _reason(error)
                 refused.append({"file": rows.path, "row": rows.first_row, "reason": told, "values": _values(rows)})
                 return
             half = size // 2
@@ -176,6 +176,12 @@ def _signature(definition: meta_graph_pb2.SignatureDef) -> Signature:
         {name: spec(info) for name, info in definition.inputs.items()},
         {name: spec(info) for name, info in definition.outputs.items()},
     )
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):  # TensorFlow quotes the example, and fails to make text of the quote
+        return "the model cannot parse the example"
+    return str(getattr(error, "message", error)).split("\n\t [[")[0]
 
 
 def _values(rows: Rows) -> dict[str, Any] | None:

@@ -90,7 +90,10 @@ def _version(config: PipelineConfig, options: PredictOptions) -> int:
 
 def _inputs(glob: str) -> tuple[list[str], str]:
     """The files, and what they are by their names."""
-    paths = [path for span in find_spans(SourceConfig(path=glob)) for path in span.files]
+    try:
+        paths = [path for span in find_spans(SourceConfig(path=glob)) for path in span.files]
+    except DataError as error:
+        raise DataError(error.what.replace("source", "input"), where=glob, received=error.received) from None
     kinds = {_SUFFIXES.get(Path(path).suffix) for path in paths}
     if len(kinds) != 1 or None in kinds:
         expected = f"files of one kind, by their names: {', '.join(_SUFFIXES)}"

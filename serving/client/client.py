@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from serving.config import RequestLogConfig
 
 _POLL_SECONDS = 0.2
+_RECENT_SECONDS = 1.0
 _CHANGED = (INVALID_ARGUMENT, FAILED_PRECONDITION, NOT_FOUND)
 """What is answered when the signature that the client knows is of another version than the one that answers."""
 
@@ -56,7 +57,8 @@ class Client:
             it does not know are refused, as most are misspelt features, which would count as missing.
         certificates: For TLS.
         headers: Sent with each request (metadata over gRPC), for a gateway.
-        request_log: Log what is asked and answered, as the server's own request log does.
+        request_log: Log what is asked and answered, as the server's own request log does. Over REST, what is logged
+            follows the newest version a second behind: an answer does not tell who gave it, so it is asked for.
 
     Raises:
         ValueError: The address is none, or both a version and a label are given.
@@ -94,6 +96,7 @@ class Client:
         self._types = examples.types_of_schema(schema) if schema is not None else None
         self._ignore = ignore
         self._metadata: Metadata | None = None
+        self._read_at = 0.0
         self._lock = threading.Lock()
         self._log = open_log(request_log, model)
         self._transport = open_transport(self._address, certificates or Certificates(), headers or {})
@@ -153,7 +156,7 @@ class Client:
         """
         found = self._attempt(lambda seconds: self._transport.metadata(self._target, seconds), timeout)
         with self._lock:
-            self._metadata = found
+            self._metadata, self._read_at = found, time.monotonic()
         return found
 
     def status(self, *, timeout: float | None = None) -> list[VersionStatus]:
@@ -233,6 +236,11 @@ class Client:
     def _known(self, timeout: float | None) -> Metadata:
         return self._metadata or self.metadata(timeout=timeout)
 
+    def _recent(self, timeout: float | None) -> Metadata:
+        if self._metadata is None or time.monotonic() - self._read_at > _RECENT_SECONDS:
+            return self.metadata(timeout=timeout)
+        return self._metadata
+
     def _signature(self, name: str, timeout: float | None) -> Signature:
         signatures = self._known(timeout).signatures
         if name not in signatures:
@@ -274,7 +282,7 @@ class Client:
         log = self._log if self._log is not None and self._log.samples() else None
         if log is not None and not self._address.is_grpc:
             # An answer over REST does not tell which version gave it, so a request that is logged asks for one.
-            target = target.pinned(self.metadata(timeout=timeout).version)
+            target = target.pinned(self._recent(timeout).version)
         reply = self._attempt(lambda seconds: ask(target, seconds), timeout)
         if log is not None:
             log.write(kind, target, asked, reply, reply.version or target.version or 0)

@@ -140,7 +140,11 @@ class _Server:
         if options.rest_api_port:
             app = RestApi(core, options.max_request_bytes, options.rest_api_enable_cors_support, self._metrics_path)
             rest = HttpServer(app, options.rest_api_timeout_in_ms / 1000, options.drain_seconds)
-            opened = _or_status(lambda: listen(options.host, options.rest_api_port), options.rest_api_port)
+            try:
+                opened = _or_status(lambda: listen(options.host, options.rest_api_port), options.rest_api_port)
+            except StatusError:
+                await rpc.stop(0)  # a server that still runs would keep the process from ending
+                raise
             serving = self._start(rest.serve([opened]))
             log.info("Exporting HTTP/REST API at:%s:%d ...", options.host, options.rest_api_port)
         await stopped.wait()

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterator
 from typing import Any
 
+import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -15,12 +16,15 @@ from serving.server.rest import RestApi
 
 _MOST_CONNECTIONS_WAITING = 2048
 _KEEP_ALIVE_SECONDS = 60
+_MOST_HEAD_BYTES = 1 << 20
 
 
 class _Protocol(HttpToolsProtocol):
     """A connection that knows since when it has been waiting for the rest of a request."""
 
     waits_since: float | None = None
+    _without_body = 0
+    """Bytes since the request began, or since the last of its body: head or trailer, which httptools piles up."""
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -28,11 +32,44 @@ class _Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self.waits_since = self.loop.time()
+        self._without_body = 0
         super().on_message_begin()
+
+    def on_body(self, body: bytes) -> None:
+        self._without_body = 0
+        super().on_body(body)
+
+    def on_headers_complete(self) -> None:
+        if not self.parser.should_upgrade():
+            super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         self.waits_since = None
-        super().on_message_complete()
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
+
+    def data_received(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._read_without_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+        if self.waits_since is not None:
+            self._without_body += len(data)
+            if self._without_body > _MOST_HEAD_BYTES:
+                self.send_400_response("Invalid HTTP request received.")
+
+    def _read_without_upgrade(self, rest: bytes) -> None:
+        """Reads a request as if it offered no other protocol, as Java's and curl's offer h2c: else its body is lost."""
+        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+        if method == b"CONNECT":
+            self.send_400_response("Invalid HTTP request received.")
+            return
+        headers = b"".join(b"%s: %s\r\n" % header for header in self.headers if header[0] != b"upgrade")
+        self.parser = httptools.HttpRequestParser(self)
+        self.data_received(b"%s %s HTTP/%s\r\n%s\r\n%s" % (method, self.url, version, headers, rest))
 
     @property
     def is_forgotten(self) -> bool:

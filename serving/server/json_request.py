@@ -86,7 +86,7 @@ def _parse_leniently(body: bytes) -> Any:
     except (RecursionError, ValueError) as error:  # ValueError: of `_float`
         told = "Nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise invalid_argument(f"JSON Parse error: {told}") from None
-    if any(each[1] for each in _ESCAPE.finditer(text, 0, end)):
+    if ("\\ud" in text or "\\uD" in text) and any(each[1] for each in _ESCAPE.finditer(text, 0, end)):
         raise invalid_argument("JSON Parse error: The surrogate pair in string is invalid.")
     return document
 

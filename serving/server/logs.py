@@ -7,6 +7,7 @@ TensorFlow Serving's stock binary refuses to start with a `logging_config`; here
 from __future__ import annotations
 
 import functools
+import threading
 
 from tensorflow_serving.config import model_server_config_pb2
 
@@ -31,6 +32,7 @@ class RequestLogs:
         self._metrics = metrics
         self._configs: dict[str, RequestLogConfig | None] = {}
         self._logs: dict[str, RequestLog] = {}
+        self._ending: list[threading.Thread] = []
 
     def of(self, name: str) -> RequestLog | None:
         """A model's log; None if its requests are not logged."""
@@ -54,11 +56,16 @@ class RequestLogs:
         """Writes what is queued."""
         for name in list(self._logs):
             self._close(name)
+        for each in self._ending:
+            each.join()
 
     def _close(self, name: str) -> None:
+        """Ends a log in a thread of its own: a slow disk must not keep a reload from answering requests."""
         log = self._logs.pop(name, None)
+        self._ending = [each for each in self._ending if each.is_alive()]
         if log is not None:
-            log.close()
+            self._ending.append(threading.Thread(target=log.close, name="request-log-end", daemon=True))
+            self._ending[-1].start()
 
     def _count(self, name: str, fate: Fate) -> None:
         self._metrics.request_log_count.add(name, fate.value)

@@ -162,16 +162,16 @@ def channel_arguments(options: ServerOptions) -> list[tuple[str, int | str]]:
     Raises:
         StatusError: An argument is not KEY=VALUE.
     """
-    arguments: list[tuple[str, int | str]] = [
-        ("grpc.max_receive_message_length", options.max_request_bytes),
-        ("grpc.max_send_message_length", _MOST_GRPC_BYTES),
-    ]
+    arguments: dict[str, int | str] = {
+        "grpc.max_receive_message_length": options.max_request_bytes,
+        "grpc.max_send_message_length": _MOST_GRPC_BYTES,
+    }
     for each in filter(None, options.grpc_channel_arguments.split(",")):
         key, separator, value = each.partition("=")
         if not separator:
             raise invalid_argument(f"--grpc_channel_arguments: expected KEY=VALUE, received {each!r}")
-        arguments.append((key, int(value) if value.lstrip("-").isdecimal() else value))
-    return arguments
+        arguments[key] = int(value) if value.lstrip("-").isdecimal() else value
+    return list(arguments.items())
 
 
 def worker_threads() -> int:

@@ -53,7 +53,7 @@ def _declare() -> dict[str, Any]:
         message = file.message_type.add(name=name)
         for field, (number, kind) in fields.items():
             label = _Field.LABEL_REPEATED if field in _REPEATED else _Field.LABEL_OPTIONAL
-            declared = message.field.add(name=field, number=number, label=label)
+            declared: Any = message.field.add(name=field, number=number, label=label)
             if isinstance(kind, str):
                 declared.type, declared.type_name = _Field.TYPE_MESSAGE, kind
             else:
