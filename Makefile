@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIPELINE ?= flights
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: ask-for-lane help install run test test-fast test-e2e lint format bench data clean
+.PHONY: ask-for-lane help install run serve test test-fast test-e2e lint format bench data clean
 
 help:  ## Show this help
 	@grep -E '^[a-z0-9-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -17,6 +17,9 @@ install: .venv/.installed  ## Install everything from uv.lock, in the lane that 
 
 run: install  ## Run the pipeline, data to a pushed model (PIPELINE=flights)
 	@$(BIN)/headrace run $(PIPELINE)
+
+serve: install  ## Serve what is pushed, over gRPC and REST (PIPELINE=flights)
+	@exec $(BIN)/headrace serve $(PIPELINE)
 
 test: install  ## Run all tests, fast and end to end
 	@$(BIN)/pytest

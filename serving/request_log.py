@@ -10,11 +10,11 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-import queue
 import random
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
@@ -24,11 +24,13 @@ import tensorflow as tf
 from tensorflow_serving.apis import logging_pb2, prediction_log_pb2
 
 from serving.config import RequestLogConfig
+from serving.wire import field
 
 PART = ".part"
 SUFFIX = ".tfrecord"
 
 _QUEUE_SIZE = 4096
+_POLL_SECONDS = 0.02
 _FLUSH_SECONDS = 1.0
 _RETRY_SECONDS = 30.0
 _FRAME_BYTES = 16
@@ -63,7 +65,8 @@ class RequestLog:
         self._folder = Path(config.path)
         self._prefix = f"{quote(name, safe='')[:_LONGEST_NAME]}-{socket.gethostname()}-{os.getpid()}"
         self._count = count
-        self._queue: queue.Queue[Callable[[], bytes] | None] = queue.Queue(_QUEUE_SIZE)
+        self._waiting: deque[Callable[[], bytes]] = deque()
+        self._closed = threading.Event()
         self._random = random.Random()  # noqa: S311 - which requests are sampled is no secret
         self._writer: tf.io.TFRecordWriter | None = None
         self._path = self._folder
@@ -87,34 +90,33 @@ class RequestLog:
         Args:
             make: Makes the serialized PredictionLog; called later, in the log's own thread.
         """
-        try:
-            self._queue.put_nowait(make)
-        except queue.Full:
+        if len(self._waiting) < _QUEUE_SIZE:
+            self._waiting.append(make)
+        else:
             self._count(Fate.DROPPED)
 
     def close(self) -> None:
         """Writes what is queued, and finishes the file."""
-        self._queue.put(None)
+        self._closed.set()
         self._thread.join()
 
     def _write_all(self) -> None:
-        while True:
-            try:
-                make = self._queue.get(timeout=_FLUSH_SECONDS)
-            except queue.Empty:
-                self._attempt(self._tidy)
-                continue
-            if make is None:
-                self._attempt(self._finish)
-                return
-            self._write(make)
+        """Looks for requests now and then: to be woken for each would cost the server more than the log."""
+        while not self._closed.wait(_POLL_SECONDS):
+            self._write_waiting()
+        self._write_waiting()
+        self._attempt(self._finish)
+
+    def _write_waiting(self) -> None:
+        while self._waiting:
+            self._write(self._waiting.popleft())
+        if time.monotonic() - self._flushed > _FLUSH_SECONDS:
+            self._attempt(self._tidy)
 
     def _write(self, make: Callable[[], bytes]) -> None:
         record = _made(make) if time.monotonic() >= self._broken_until else None
         is_written = record is not None and self._attempt(lambda: self._append(record))
         self._count(Fate.LOGGED if is_written else Fate.FAILED)
-        if time.monotonic() - self._flushed > _FLUSH_SECONDS:
-            self._attempt(self._tidy)
 
     def _append(self, record: bytes) -> None:
         if self._writer is None:
@@ -177,29 +179,17 @@ def prediction_log(kind: str, metadata: logging_pb2.LogMetadata, request: bytes,
         response: Of that kind.
     """
     number = prediction_log_pb2.PredictionLog.DESCRIPTOR.fields_by_name[kind].number
-    both = _field(1, request) + _field(2, response)
-    return _field(1, metadata.SerializeToString()) + _field(number, both)
+    both = field(1, request) + field(2, response)
+    return field(1, metadata.SerializeToString()) + field(number, both)
 
 
-def log_metadata(name: str, version: int, signature_name: str, sampling_rate: float) -> logging_pb2.LogMetadata:
-    """Who answered, and when."""
-    metadata = logging_pb2.LogMetadata(timestamp_secs=int(time.time()))
+def log_metadata(
+    name: str, version: int, signature_name: str, sampling_rate: float, seconds: float
+) -> logging_pb2.LogMetadata:
+    """Who answered, and when, in seconds since 1970-01-01."""
+    metadata = logging_pb2.LogMetadata(timestamp_secs=int(seconds))
     metadata.model_spec.name = name
     metadata.model_spec.version.value = version
     metadata.model_spec.signature_name = signature_name
     metadata.sampling_config.sampling_rate = sampling_rate
     return metadata
-
-
-def _field(number: int, content: bytes) -> bytes:
-    """A length-delimited field (https://protobuf.dev/programming-guides/encoding/)."""
-    return _varint(number << 3 | 2) + _varint(len(content)) + content
-
-
-def _varint(value: int) -> bytes:
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)

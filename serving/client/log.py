@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -43,7 +44,7 @@ class ClientLog:
         """
         answered = target.pinned(version)
         request, response = _KINDS[kind]
-        metadata = log_metadata(target.model, version, target.signature_name, self._log.sampling_rate)
+        metadata = log_metadata(target.model, version, target.signature_name, self._log.sampling_rate, time.time())
 
         def rebuilt() -> tuple[bytes, bytes]:
             """REST has no messages; these are what gRPC would have sent."""

@@ -5,18 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-import numpy as np
-from tensorflow_serving.apis import model_pb2, predict_pb2
+from tensorflow_serving.apis import model_pb2
 
 from serving.request_log import RequestLog, log_metadata, prediction_log
-from serving.server import inference
-from serving.server.batching import Answer, Runner
+from serving.server.batching import Runner
 from serving.server.logs import RequestLogs
 from serving.server.metrics import Metrics
 from serving.server.repository import Repository
-from serving.server.servable import Servable, Signature
+from serving.server.servable import Servable
 from serving.server.status import Code, StatusError
-from serving.server.tensors import encode
 
 _MICROSECONDS = 1e6
 
@@ -103,19 +100,10 @@ class Core:
             signature_name: That answered.
             messages: Makes the serialized request and response.
         """
-        metadata = log_metadata(servable.name, servable.version, signature_name, log.sampling_rate)
-        log.offer(lambda: prediction_log(kind, metadata, *messages()))
+        now = time.time()
 
+        def make() -> bytes:
+            metadata = log_metadata(servable.name, servable.version, signature_name, log.sampling_rate, now)
+            return prediction_log(kind, metadata, *messages())
 
-def predict_messages(servable: Servable, signature: Signature, answer: Answer) -> Callable[[], tuple[bytes, bytes]]:
-    """A Predict request that did not come as a proto, as the protos that the log holds."""
-
-    def make() -> tuple[bytes, bytes]:
-        request = predict_pb2.PredictRequest()
-        inference.fill_model_spec(request.model_spec, servable, signature.name)
-        for name, array in zip(signature.input_names, answer.inputs, strict=True):
-            encode(np.asarray(array), request.inputs[name])
-        response = inference.predict_response(servable, signature, signature.outputs, answer.outputs)
-        return request.SerializeToString(), response.SerializeToString()
-
-    return make
+        log.offer(make)

@@ -7,8 +7,7 @@ regressor, multi_inference}.cc`: a signature classifies if it has one input `inp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
 
 import numpy as np
 from tensorflow_serving.apis import (
@@ -272,44 +271,6 @@ def regression_result(outputs: list[np.ndarray], examples: int) -> regression_pb
     for value in regression_values(outputs, examples).tolist():
         result.regressions.add().value = value
     return result
-
-
-def classify_messages(
-    servable: Servable, signature: Signature, examples: list[bytes], outputs: list[np.ndarray]
-) -> Callable[[], tuple[bytes, bytes]]:
-    """A Classify call that did not come as a proto, as the protos that the log holds."""
-
-    def make() -> tuple[bytes, bytes]:
-        request = classification_pb2.ClassificationRequest()
-        _fill_examples(request, servable, signature, examples)
-        response = classification_pb2.ClassificationResponse()
-        fill_model_spec(response.model_spec, servable, signature.name)
-        response.result.CopyFrom(classification_result(signature, outputs, len(examples)))
-        return request.SerializeToString(), response.SerializeToString()
-
-    return make
-
-
-def regress_messages(
-    servable: Servable, signature: Signature, examples: list[bytes], outputs: list[np.ndarray]
-) -> Callable[[], tuple[bytes, bytes]]:
-    """A Regress call that did not come as a proto, as the protos that the log holds."""
-
-    def make() -> tuple[bytes, bytes]:
-        request = regression_pb2.RegressionRequest()
-        _fill_examples(request, servable, signature, examples)
-        response = regression_pb2.RegressionResponse()
-        fill_model_spec(response.model_spec, servable, signature.name)
-        response.result.CopyFrom(regression_result(outputs, len(examples)))
-        return request.SerializeToString(), response.SerializeToString()
-
-    return make
-
-
-def _fill_examples(request: Any, servable: Servable, signature: Signature, examples: list[bytes]) -> None:
-    fill_model_spec(request.model_spec, servable, signature.name)
-    for example in examples:
-        request.input.example_list.examples.add().ParseFromString(example)
 
 
 def fill_model_spec(spec: model_pb2.ModelSpec, servable: Servable, signature_name: str | None) -> None:

@@ -14,7 +14,8 @@ from urllib.parse import unquote_to_bytes
 
 from serving.server import inference, json_request, json_response
 from serving.server.batching import Answer, Tensors
-from serving.server.core import Core, predict_messages
+from serving.server.core import Core
+from serving.server.log_messages import classify_messages, predict_messages, regress_messages
 from serving.server.model_service import metadata_json, status_json
 from serving.server.servable import DEFAULT_SIGNATURE, Servable, Signature
 from serving.server.status import HTTP_STATUS, Code, StatusError, invalid_argument
@@ -167,7 +168,7 @@ class RestApi:
         content = json_response.classifications(*inference.classes_and_scores(signature, answer.outputs, len(examples)))
         request_log = self._core.log_for(servable)
         if request_log is not None:
-            messages = inference.classify_messages(servable, signature, examples, answer.outputs)
+            messages = classify_messages(servable, signature, examples, answer.outputs)
             self._core.log(request_log, "classify_log", servable, signature.name, messages)
         return content
 
@@ -180,7 +181,7 @@ class RestApi:
         content = json_response.regressions(inference.regression_values(answer.outputs, len(examples)))
         request_log = self._core.log_for(servable)
         if request_log is not None:
-            messages = inference.regress_messages(servable, signature, examples, answer.outputs)
+            messages = regress_messages(servable, signature, examples, answer.outputs)
             self._core.log(request_log, "regress_log", servable, signature.name, messages)
         return content
 

@@ -106,6 +106,10 @@ class Signature:
             outputs = self._function(*arrays)
         except tf.errors.OpError as error:
             raise StatusError(Code(error.error_code), error.message) from None
+        except (
+            UnicodeDecodeError
+        ) as error:  # TensorFlow quotes input that is no UTF-8, and Python's layer drops the code
+            raise invalid_argument(error.object.decode("utf-8", "replace")) from None
         took = time.perf_counter() - start
         self.observe(took)
         bucket = rows.bit_length()

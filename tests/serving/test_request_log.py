@@ -245,7 +245,7 @@ def test_a_prediction_log_around_serialized_messages(kind, request_, response, s
     else:
         asked.model_spec.name, answered.model_spec.name = "m" * size, "n" * size
     raw = prediction_log(
-        kind, log_metadata("m", 3, "serve", 0.25), asked.SerializeToString(), answered.SerializeToString()
+        kind, log_metadata("m", 3, "serve", 0.25, time.time()), asked.SerializeToString(), answered.SerializeToString()
     )
     read = prediction_log_pb2.PredictionLog.FromString(raw)
     assert read.WhichOneof("log_type") == kind
@@ -259,5 +259,5 @@ def test_a_prediction_log_around_serialized_messages(kind, request_, response, s
 
 
 def test_a_version_below_zero_in_the_metadata():
-    raw = prediction_log("predict_log", log_metadata("m", -7, "", 1.0), b"", b"")
+    raw = prediction_log("predict_log", log_metadata("m", -7, "", 1.0, time.time()), b"", b"")
     assert prediction_log_pb2.PredictionLog.FromString(raw).log_metadata.model_spec.version.value == -7

@@ -226,13 +226,14 @@ class TestWaiting:
     )
     def test_requests_join_the_batch_that_waits_for_a_thread(self):
         """In TensorFlow Serving a queue is full when its batches are, and those that run are no longer in it."""
-        of = signature(FLOATS, Model(seconds=0.02))
+        of = signature(FLOATS, Model(seconds=0.1))
 
         async def run():
             runner = Runner(BatchingOptions(max_batch_size=64, max_enqueued_batches=10), 2, 5.0)
 
             async def client(number):
-                await asyncio.sleep(number / 1000)
+                for _ in range(4 * number):  # one in each turn or so of the event loop
+                    await asyncio.sleep(0)
                 return await runner.run(of, floats(number))
 
             return await asyncio.gather(*map(client, range(30)), return_exceptions=True)

@@ -337,5 +337,5 @@ def test_memory_is_flat_over_many_loads(tmp_path):
         gc.collect()
         return resident_bytes()
 
-    before = cycle(5)
-    assert cycle(12) - before < 6 * 2**20
+    before = cycle(4)
+    assert cycle(8) - before < 6 * 2**20
