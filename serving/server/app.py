@@ -13,13 +13,15 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import grpc
+import numpy as np
 import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from tensorflow.core.protobuf import config_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
 from serving.config import RequestLogConfig
-from serving.server.batching import BatchingOptions, Runner
+from serving.server.batch import BatchingOptions
+from serving.server.batching import Runner
 from serving.server.core import Core
 from serving.server.grpc_service import GrpcService
 from serving.server.http import HttpServer, listen
@@ -49,6 +51,7 @@ def run(options: ServerOptions) -> None:
         StatusError: The server could not be started.
     """
     sys.setswitchinterval(_SWITCH_SECONDS)
+    np.seterr(over="ignore")  # 1e39 is Infinity as a float, as in C++
     gc.set_threshold(50_000, 50, 100)
     uvloop.run(_Server(options).run())
 

@@ -26,7 +26,7 @@ from tensorflow_serving.config import model_server_config_pb2
 
 from serving.request_log import RequestLog
 from serving.server import inference
-from serving.server.batching import Tensors
+from serving.server.batch import Tensors
 from serving.server.core import Core
 from serving.server.model_service import check_metadata_fields, metadata_response, status_response
 from serving.server.servable import Servable, Signature

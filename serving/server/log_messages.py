@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from tensorflow_serving.apis import classification_pb2, predict_pb2, regression_pb2
 
-from serving.server.batching import Answer
+from serving.server.batch import Answer
 from serving.server.inference import classification_result, fill_model_spec, regression_result
 from serving.server.servable import Servable, Signature
 from serving.server.tensors import data_type_of

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from serving.server import inference, json_request, json_response
-from serving.server.batching import Answer, Tensors
+from serving.server.batch import Answer, Tensors
 from serving.server.core import Core
 from serving.server.log_messages import classify_messages, predict_messages, regress_messages
 from serving.server.model_service import metadata_json, status_json

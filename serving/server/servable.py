@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from serving.server.status import Code, StatusError, invalid_argument
@@ -57,6 +58,7 @@ class Signature:
         """Is told what each run took."""
         self._model = model
         self._seconds: dict[int, float] = {}
+        self._may_give_text = any(value_type(info.dtype) == types_pb2.DT_STRING for info in definition.outputs.values())
 
     @cached_property
     def _function(self) -> Callable[..., list[np.ndarray]]:
@@ -110,6 +112,8 @@ class Signature:
             UnicodeDecodeError
         ) as error:  # TensorFlow quotes input that is no UTF-8, and Python's layer drops the code
             raise invalid_argument(error.object.decode("utf-8", "replace")) from None
+        if self._may_give_text:  # a Session gives a text without dimensions as bytes
+            outputs = [np.array(each, object) if isinstance(each, bytes) else each for each in outputs]
         took = time.perf_counter() - start
         self.observe(took)
         bucket = rows.bit_length()

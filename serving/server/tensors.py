@@ -132,7 +132,7 @@ def encode(array: np.ndarray, proto: tensor_pb2.TensorProto, as_content: bool = 
     data_type = data_type_of(array)
     field, dtype = FIELDS.get(data_type, ("", None))
     if dtype is None:
-        proto.CopyFrom(tf.make_tensor_proto(array))
+        _encode_rare(array, data_type, proto)
         return
     proto.dtype = data_type
     shape = proto.tensor_shape
@@ -143,3 +143,13 @@ def encode(array: np.ndarray, proto: tensor_pb2.TensorProto, as_content: bool = 
         proto.tensor_content = array.tobytes()
     else:
         getattr(proto, field).extend(array.ravel().tolist())
+
+
+def _encode_rare(array: np.ndarray, data_type: int, proto: tensor_pb2.TensorProto) -> None:
+    if data_type in (types_pb2.DT_HALF, types_pb2.DT_BFLOAT16):
+        encode(array.view(np.uint16), proto)
+        proto.half_val.extend(proto.int_val)
+        proto.ClearField("int_val")
+        proto.dtype = data_type
+    else:
+        proto.CopyFrom(tf.make_tensor_proto(array))

@@ -30,7 +30,7 @@ def server(half_plus_two_base, zoo_base, tmp_path_factory):
     config = folder / "models.config"
     config.write_text(model_config({"half_plus_two": half_plus_two_base, "zoo": zoo_base}))
     parameters = folder / "batching.config"
-    parameters.write_text("max_batch_size { value: 100000 } max_enqueued_batches { value: 1000 }")
+    parameters.write_text("max_batch_size { value: 100000 }")
     flags = [f"--batching_parameters_file={parameters}", "--enable_batching"]
     flags += [f"--model_config_file={config}", "--rest_api_timeout_in_ms=2000", "--enable_prometheus"]
     flags += ["--rest_api_enable_cors_support", "--max_request_bytes=1000000"]

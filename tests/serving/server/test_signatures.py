@@ -21,7 +21,6 @@ def texts(*values):
     return array
 
 
-@pytest.mark.xfail(strict=True, raises=AttributeError, reason="the Session gives a text without dimensions as bytes")
 def test_a_text_without_dimensions(zoo):
     (joined,) = zoo.signatures["to_scalar_text"].run([texts(b"a", b"b\0")])
     assert json_response.columns({"joined": joined}) == b'{"outputs":"ab\\u0000"}'
@@ -37,7 +36,6 @@ def test_a_failure_that_quotes_the_request(zoo):
         zoo.signatures["to_number"].run([texts(b"1", b"abc")])
 
 
-@pytest.mark.xfail(strict=True, raises=UnicodeDecodeError, reason="TensorFlow decodes its own message as UTF-8")
 def test_a_failure_that_quotes_bytes(zoo):
     with pytest.raises(StatusError, match="could not correctly convert string: "):
         zoo.signatures["to_number"].run([texts(b"1", b"\xff")])
