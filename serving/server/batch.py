@@ -19,7 +19,7 @@ class BatchingOptions:
     """When and how requests share a run."""
 
     max_batch_size: int = 1000
-    """The most rows of one run; a request of more is refused."""
+    """The most rows of one run; a request of more is refused, or runs by itself if large batches may be split."""
     batch_timeout_micros: int = 0
     """How long a request may wait for others; 0 is until the end of the event loop's turn."""
     max_enqueued_batches: int = 10
@@ -27,10 +27,17 @@ class BatchingOptions:
     allowed_batch_sizes: tuple[int, ...] = ()
     """If given, a batch is padded to the next of these sizes."""
     pad_variable_length_inputs: bool = False
+    enable_large_batch_splitting: bool = False
+    num_batch_threads: int = 0
+    """0 for one for each core."""
+
+    def allows(self, rows: int) -> bool:
+        """Whether a request may have so many rows."""
+        return rows <= self.max_batch_size or self.enable_large_batch_splitting
 
     def may_run_alone(self, rows: int) -> bool:
         """Whether a request of so many rows needs neither to wait nor to be padded or refused."""
-        return not self.batch_timeout_micros and not self.allowed_batch_sizes and rows <= self.max_batch_size
+        return not self.batch_timeout_micros and not self.allowed_batch_sizes and self.allows(rows)
 
 
 class Request(Protocol):

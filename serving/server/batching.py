@@ -109,7 +109,7 @@ class _Queue:
 
     async def submit(self, request: Request, may_hold: bool) -> Answer:
         options = self._options
-        if request.size > options.max_batch_size:
+        if not options.allows(request.size):
             raise invalid_argument(
                 f"Task size {request.size} is larger than maximum input batch size {options.max_batch_size}"
             )
@@ -123,7 +123,7 @@ class _Queue:
         task = Task(request, loop.create_future())
         self._open.append(task)
         self._open_rows += request.size
-        if self._open_rows == options.max_batch_size:
+        if self._open_rows >= options.max_batch_size:
             self._close_open()
         elif self._flush is None and not self._is_due:
             self._wait(loop, may_hold)

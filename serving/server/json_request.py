@@ -1,4 +1,4 @@
-"""JSON requests → tensors and examples, as TensorFlow Serving reads them (`util/json_tensor.cc`)."""
+"""JSON requests → tensors, as TensorFlow Serving reads them (`util/json_tensor.cc`)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 import orjson
-from tensorflow.core.example import example_pb2
 
-from serving.server.json_values import as_bytes, decode_base64, is_base64_object, tensor_of, type_of, wrong
+from serving.server.json_values import is_base64_object, tensor_of, wrong
 from serving.server.servable import Signature
 from serving.server.status import StatusError, invalid_argument
 
@@ -169,20 +168,20 @@ _NO_COLUMN = np.empty(0)
 
 def _matrix(rows: list[tuple[Any, ...]], dtype: np.dtype | None) -> np.ndarray | None:
     """Values of one type, row by row, as [columns, rows]."""
-    if dtype is None:
-        return None
-    kinds = set(map(type, chain.from_iterable(rows)))
-    if dtype.kind == "f":
-        return np.array(rows, dtype).T.copy() if kinds <= _NUMBERS else None
-    if dtype.kind == "O" and kinds == _TEXTS:
-        matrix = np.empty((len(rows[0]), len(rows)), object)
-        matrix[:] = [[as_bytes(text) for text in column] for column in zip(*rows, strict=True)]
-        return matrix
-    if dtype == np.int64 and kinds == _INTEGERS:
-        try:
-            return np.array(rows, dtype).T.copy()
-        except OverflowError:
-            return None
+    values = list(chain.from_iterable(rows))
+    kinds = set(map(type, values))
+    is_number = dtype is not None and (
+        (dtype.kind == "f" and kinds <= _NUMBERS) or (dtype == np.int64 and kinds == _INTEGERS)
+    )
+    try:
+        if is_number:
+            return np.fromiter(values, dtype, len(values)).reshape(len(rows), -1).T.copy()
+        if dtype is not None and dtype.kind == "O" and kinds == _TEXTS:
+            matrix = np.empty((len(rows[0]), len(rows)), object)
+            matrix[:] = [[text.encode() for text in column] for column in zip(*rows, strict=True)]
+            return matrix
+    except (OverflowError, UnicodeEncodeError):
+        pass
     return None
 
 
@@ -259,57 +258,3 @@ def columns(document: dict[str, Any], signature: Signature) -> list[np.ndarray]:
             raise invalid_argument(f"Missing named input: {each.name} in 'inputs' object.")
         arrays.append(tensor_of(given[each.name], each.data_type))
     return arrays
-
-
-def examples(document: dict[str, Any]) -> list[bytes]:
-    """The serialized tf.Examples of a classify or regress request, its context merged into each.
-
-    Raises:
-        StatusError: There is no example, or a feature mixes kinds of values.
-    """
-    context = _example(document["context"]) if "context" in document else b""
-    if "examples" not in document:
-        raise wrong(document, "When method is classify, key 'examples' is expected and was not found")
-    given = document["examples"]
-    if type(given) is not list:
-        raise wrong(document, "Expecting 'examples' value to be an list/array")
-    if not given:
-        raise wrong(document, "'examples' value is an empty array")
-    return [context + _example(each) for each in given]
-
-
-def _example(value: Any) -> bytes:
-    if not isinstance(value, dict):
-        raise invalid_argument(f"Example must be JSON object but got JSON {type_of(value)}")
-    example = example_pb2.Example()
-    features = example.features.feature
-    for name, content in value.items():
-        try:
-            feature = features[name]
-        except UnicodeEncodeError:
-            raise invalid_argument(f"Feature: {name} has a name that is not UTF-8") from None
-        for item in content if isinstance(content, list) else [content]:
-            _add_to_feature(feature, name, item)
-    return bytes(example.SerializeToString())
-
-
-_KIND_NAMES = {"bytes_list": "bytes", "float_list": "float", "int64_list": "int64"}
-
-
-def _add_to_feature(feature: example_pb2.Feature, name: str, item: Any) -> None:
-    value: bytes | float
-    if isinstance(item, str) or is_base64_object(item):
-        kind, value = "bytes_list", as_bytes(item) if isinstance(item, str) else decode_base64(item["b64"])
-    elif isinstance(item, float):
-        kind, value = "float_list", item
-    elif isinstance(item, int):  # true and false are 1 and 0
-        kind, value = "int64_list", int(item)
-    else:
-        raise invalid_argument(f"Feature: {name} has element with unexpected JSON type: {type_of(item)}")
-    known = feature.WhichOneof("kind")
-    if known not in (None, kind):
-        raise invalid_argument(f"Unexpected element type in feature: {name} expecting type: {_KIND_NAMES[known]}")
-    try:
-        getattr(feature, kind).value.append(value)
-    except ValueError:
-        raise invalid_argument(f"Feature: {name} has uint64_t element. Only int64_t is supported.") from None

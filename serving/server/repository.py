@@ -134,11 +134,6 @@ class Repository:
             raise StatusError(Code.NOT_FOUND, f"Could not find any versions of model {name}")
         return [known[number] for number in sorted(known, reverse=True)]
 
-    def model_config(self, name: str) -> model_server_config_pb2.ModelConfig | None:
-        """The configuration under which a model is served."""
-        model = self._models.get(name)
-        return model.config if model else None
-
     async def reload(
         self,
         config: model_server_config_pb2.ModelServerConfig,

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from serving.server import inference, json_request, json_response
+from serving.server import inference, json_examples, json_request, json_response
 from serving.server.batch import Answer, Tensors
 from serving.server.core import Core
 from serving.server.log_messages import classify_messages, predict_messages, regress_messages
@@ -161,7 +161,7 @@ class RestApi:
 
     async def _classify(self, servable: Servable, document: dict[str, Any]) -> bytes:
         name = json_request.signature_name(document)
-        examples = json_request.examples(document)
+        examples = json_examples.examples(document)
         signature = inference.classify_signature(servable, name)
         answer = await self._run_examples(signature, examples)
         self._core.count_examples(servable.name, len(examples))
@@ -174,7 +174,7 @@ class RestApi:
 
     async def _regress(self, servable: Servable, document: dict[str, Any]) -> bytes:
         name = json_request.signature_name(document)
-        examples = json_request.examples(document)
+        examples = json_examples.examples(document)
         signature = inference.regress_signature(servable, name)
         answer = await self._run_examples(signature, examples)
         self._core.count_examples(servable.name, len(examples))

@@ -236,6 +236,7 @@ class TestStart:
             ("model_config_file", "improper model config", "Error parsing text-format tensorflow.serving.ModelServerC"),
             ("batching_parameters_file", "x: 1", "Error parsing text-format tensorflow.serving.BatchingParameters"),
             ("batching_parameters_file", "max_batch_size { value: 0 }", "must be positive"),
+            ("batching_parameters_file", "num_batch_threads { value: 0 }", "must be positive"),
             ("batching_parameters_file", "max_batch_size { value: 8 } allowed_batch_sizes: 4", "must match max_batch"),
             ("monitoring_config_file", "x: 1", "Error parsing text-format tensorflow.serving.MonitoringConfig"),
             ("ssl_config_file", "x: 1", "Error parsing text-format tensorflow.serving.SSLConfig"),
@@ -261,7 +262,7 @@ class TestStart:
     def test_files_that_are_right(self, serve, base, versions, tmp_path):
         push(base, versions, 1)
         files = {
-            "batching_parameters_file": "max_batch_size { value: 8 } allowed_batch_sizes: [4, 8]",
+            "batching_parameters_file": "max_batch_size { value: 8 } allowed_batch_sizes: [4, 8] num_batch_threads { value: 3 }",
             "monitoring_config_file": "prometheus_config { enable: true }",
             "tensorflow_session_config_file": "intra_op_parallelism_threads: 2",
         }

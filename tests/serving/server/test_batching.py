@@ -141,6 +141,14 @@ class TestSizes:
         assert exceeds.code is Code.INVALID_ARGUMENT
         assert exceeds.message == "Task size 4 is larger than maximum input batch size 3"
 
+    @pytest.mark.parametrize("waits", [{}, {"batch_timeout_micros": 1000}, {"allowed_batch_sizes": (1, 3)}], ids=str)
+    def test_a_larger_request_runs_by_itself_where_large_batches_may_be_split(self, waits):
+        model = Model()
+        options = BatchingOptions(max_batch_size=3, enable_large_batch_splitting=True, **waits)
+        answers = serve(signature(FLOATS, model), floats(7), floats(1, 2, 3, 4), floats(8), options=options)
+        assert answers == [[[14.0]], [[2.0, 4.0, 6.0, 8.0]], [[16.0]]]
+        assert [1.0, 2.0, 3.0, 4.0] in [run[0] for run in model.runs]
+
     def test_what_does_not_fit_goes_into_the_next_batch(self):
         model = Model()
         serve(

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from signatures import signature
 
-from serving.server.json_request import columns, examples, instances, parse, scalar_columns, signature_name
+from serving.server.json_examples import examples
+from serving.server.json_request import columns, instances, parse, scalar_columns, signature_name
 from serving.server.status import Code, StatusError
 
 X = signature({"x": (tf.float32, [None])})
