@@ -262,7 +262,9 @@ class TestStart:
     def test_files_that_are_right(self, serve, base, versions, tmp_path):
         push(base, versions, 1)
         files = {
-            "batching_parameters_file": "max_batch_size { value: 8 } allowed_batch_sizes: [4, 8] num_batch_threads { value: 3 }",
+            "batching_parameters_file": (
+                "max_batch_size { value: 8 } allowed_batch_sizes: [4, 8] num_batch_threads { value: 3 }"
+            ),
             "monitoring_config_file": "prometheus_config { enable: true }",
             "tensorflow_session_config_file": "intra_op_parallelism_threads: 2",
         }
