@@ -157,7 +157,8 @@ def _parsed(column: pa.Array, name: str, spec: TensorSpec, row: int) -> pa.Array
     """Text as numbers or times, read as Arrow reads them in a CSV file."""
     if spec.dtype == STRING:
         return column
-    column = pc.if_else(pc.is_in(column, value_set=_NULLS), None, column)
+    whole = column.take(pa.array(np.arange(len(column))))  # pyarrow 18 corrupts a slice of text in `if_else`
+    column = pc.if_else(pc.is_in(whole, value_set=_NULLS), None, whole)
     for wanted in _TYPES_OF_TEXT.get(spec.dtype, _NUMBER_OR_TIME):
         try:
             return pc.cast(column, wanted)
