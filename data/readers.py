@@ -19,6 +19,7 @@ from apache_beam.io.filesystems import FileSystems
 from schema.errors import DataError
 
 Format = Literal["parquet", "csv"]
+_HEAD_BYTES = 1 << 20
 _BATCH_ROWS = 1 << 14
 _MEND = "Deliver the file again, or move it out of the source's path."
 
@@ -59,8 +60,9 @@ def inspect(path: str, format: Format, types: dict[str, pa.DataType] | None = No
             schema, rows = parquet.schema_arrow, parquet.metadata.num_rows
             blocks = tuple(Block(path, format, group) for group in range(parquet.metadata.num_row_groups))
         else:
-            reader = _open_csv(file, types or {})
-            schema, rows = reader.schema, next((len(batch) for batch in reader), 0)
+            head = _csv_head(file)
+            table = pa_csv.read_csv(pa.BufferReader(head), convert_options=_csv_options(head, types or {}))
+            schema, rows = table.schema, len(table)
             blocks = (Block(path, format),)
     repeated = sorted({name for name in schema.names if schema.names.count(name) > 1})
     if repeated:
@@ -84,22 +86,32 @@ def read(block: Block, columns: list[str], types: dict[str, pa.DataType]) -> Ite
         if block.format == "parquet":
             yield from pq.ParquetFile(file).iter_batches(_BATCH_ROWS, row_groups=[block.row_group], columns=columns)
         else:
-            yield from _open_csv(file, types, columns)
+            options = _csv_options(_csv_head(file), types, columns)
+            file.seek(0)
+            reader = pa_csv.open_csv(file, convert_options=options)
+            try:
+                yield from reader
+            finally:
+                reader.close()  # else its destructor waits, with Python's lock, for a thread that needs it to read
 
 
-def _open_csv(
-    file: BinaryIO, types: dict[str, pa.DataType], columns: list[str] | None = None
-) -> pa_csv.CSVStreamingReader:
-    """A reader whose column types do not depend on what the first block happens to lack."""
-    inferred = pa_csv.open_csv(file).schema
-    file.seek(0)
+def _csv_head(file: BinaryIO) -> bytes:
+    """The lines that Arrow infers types from, read without the threads that it starts for a whole file."""
+    head = file.read(_HEAD_BYTES)
+    return head if len(head) < _HEAD_BYTES or b"\n" not in head else head[: head.rindex(b"\n") + 1]
+
+
+def _csv_options(
+    head: bytes, types: dict[str, pa.DataType], columns: list[str] | None = None
+) -> pa_csv.ConvertOptions:
+    """Column types that do not depend on what the first lines happen to lack."""
+    inferred = pa_csv.read_csv(pa.BufferReader(head)).schema
     forced = {
         name: each
         for name, each in types.items()
         if not pa.types.is_integer(each) or (name in inferred.names and pa.types.is_null(inferred.field(name).type))
     }
-    options = pa_csv.ConvertOptions(include_columns=columns, column_types=forced)
-    return pa_csv.open_csv(file, convert_options=options)
+    return pa_csv.ConvertOptions(include_columns=columns, column_types=forced)
 
 
 @contextmanager
