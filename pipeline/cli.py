@@ -134,14 +134,16 @@ def _why(parsed: argparse.Namespace, console: Console) -> ExitCode:
 
 def _serve(arguments: Sequence[str]) -> ExitCode:
     """Not within `quiet_console`: a server's log is its output."""
-    from pipeline.commands.serve import serve
-
     try:
+        from pipeline.commands.serve import serve
+
         return ExitCode(serve(arguments))
     except HeadraceError as error:
         with quiet_console() as console:
             show_error(console, error)
         return error.exit_code
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
 
 
 def _config(parsed: argparse.Namespace, console: Console) -> ExitCode:

@@ -11,7 +11,7 @@ from typing import Any
 
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 _NOISY = ("uvicorn.error", "tensorflow", "absl")
-_CANNOT_START = 1
+_CANNOT_START, _USAGE, _INTERRUPTED = 1, 2, 130
 
 
 def main(arguments: Sequence[str], **defaults: Any) -> int:
@@ -26,6 +26,7 @@ def main(arguments: Sequence[str], **defaults: Any) -> int:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when TensorFlow is imported
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT, stream=sys.stderr)
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -34,14 +35,18 @@ def main(arguments: Sequence[str], **defaults: Any) -> int:
     from serving.server.options import parse_flags
     from serving.server.status import StatusError
 
+    exit_code = _USAGE
     try:
         options = parse_flags(arguments, **defaults)
+        exit_code = _CANNOT_START
         from serving.server.app import run
 
         run(options)
     except StatusError as error:
         print(f"Failed to start server. Error: {error}", file=sys.stderr)
-        return _CANNOT_START
+        return exit_code
+    except KeyboardInterrupt:  # before the server minds its signals itself
+        return _INTERRUPTED
     return 0
 
 

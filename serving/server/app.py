@@ -70,7 +70,7 @@ class _Server:
         core = self._core = self._make_core()
         try:
             self._start(self._poll(core.repository))
-            loaded = self._start(self.reload(self._config))
+            loaded = self._start(self._reload_own(self._config, waits=True))
             waiting = self._start(stopped.wait())
             await asyncio.wait((loaded, waiting), return_when=asyncio.FIRST_COMPLETED)
             if not loaded.done():
@@ -88,12 +88,16 @@ class _Server:
             core.runner.close()
 
     async def reload(self, config: model_server_config_pb2.ModelServerConfig) -> None:
-        """Serves and logs as a configuration says.
+        """Serves and logs as a client's configuration says, once its new models are available.
 
         Raises:
-            StatusError: See `Repository.reload`.
+            StatusError: See `Repository.reload` and `RequestLogs.reload`.
         """
-        await self._core.repository.reload(config, self._core.logs.reload)
+        accept = functools.partial(self._core.logs.reload, is_clients=True)
+        await self._core.repository.reload(config, accept)
+
+    async def _reload_own(self, config: model_server_config_pb2.ModelServerConfig, waits: bool) -> None:
+        await self._core.repository.reload(config, self._core.logs.reload, waits)
 
     def _make_core(self) -> Core:
         options = self._options
@@ -105,7 +109,7 @@ class _Server:
             warmup_iterations=max(options.num_request_iterations_for_warmup, 1),
         )
         threads = (self._batching.num_batch_threads if self._batching else 0) or worker_threads()
-        runner = Runner(self._batching, threads, options.rest_api_timeout_in_ms / 1000)
+        runner = Runner(self._batching, threads)
         repository = Repository(
             functools.partial(self._load, load_options),
             on_unload=lambda servable: runner.forget(list(servable.signatures.values())),
@@ -138,8 +142,10 @@ class _Server:
         await rpc.start()
         rest = None
         if options.rest_api_port:
-            app = RestApi(core, options.max_request_bytes, options.rest_api_enable_cors_support, self._metrics_path)
-            rest = HttpServer(app, options.rest_api_timeout_in_ms / 1000, options.drain_seconds)
+            timeout = options.rest_api_timeout_in_ms / 1000
+            cors = options.rest_api_enable_cors_support
+            app = RestApi(core, options.max_request_bytes, cors, self._metrics_path, timeout)
+            rest = HttpServer(app, timeout, options.drain_seconds)
             try:
                 opened = _or_status(lambda: listen(options.host, options.rest_api_port), options.rest_api_port)
             except StatusError:
@@ -182,7 +188,7 @@ class _Server:
         while True:
             await asyncio.sleep(self._options.model_config_file_poll_wait_seconds)
             with _logged("The model config was not reloaded; the one before stays"):
-                await self.reload(settings.model_server_config(self._options))
+                await self._reload_own(settings.model_server_config(self._options), waits=False)
 
     def _start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work)

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from serving.server.batch import Answer, Batch, BatchingOptions, Request, Task, batches_of
-from serving.server.execution import Executor, timed_out
+from serving.server.execution import Executor, in_time
 from serving.server.servable import Signature
 from serving.server.status import Code, StatusError, invalid_argument
 
@@ -35,16 +35,21 @@ class Runner:
     Args:
         options: Of batching; None to run each request by itself.
         threads: For runs that are too long for the event loop.
-        timeout_seconds: After which a request that runs in a thread is given up.
     """
 
-    def __init__(self, options: BatchingOptions | None, threads: int, timeout_seconds: float) -> None:
+    def __init__(self, options: BatchingOptions | None, threads: int) -> None:
         self._options = options
-        self._executor = Executor(threads, timeout_seconds)
+        self._executor = Executor(threads)
         self._queues: dict[Signature, _Queue] = {}
 
     async def run(
-        self, signature: Signature, request: Request, is_alone: bool = False, may_hold: bool = False
+        self,
+        signature: Signature,
+        request: Request,
+        *,
+        is_alone: bool = False,
+        may_hold: bool = False,
+        timeout_seconds: float | None = None,
     ) -> Answer:
         """Answers one request.
 
@@ -54,6 +59,7 @@ class Runner:
             is_alone: Whether it is known that there is nobody to share a run with.
             may_hold: Whether requests arrive one in each turn of the event loop, as gRPC delivers them: then a batch
                 is held for others, if holding lately made larger batches.
+            timeout_seconds: After which a request that runs in a thread, or waits for one, is given up.
 
         Raises:
             StatusError: The request does not fit, the model failed, or it took too long.
@@ -63,9 +69,9 @@ class Runner:
             queue = self._queue(signature, options)
             needs_queue = not options.may_run_alone(request.size)
             if needs_queue or queue.is_open or (queue.should_hold() if may_hold else not is_alone):
-                return await queue.submit(request, may_hold)
+                return await queue.submit(request, may_hold, timeout_seconds)
         arrays = request.arrays()
-        return Answer(arrays, await self._executor.run(signature, arrays, request.size))
+        return Answer(arrays, await self._executor.run(signature, arrays, request.size, timeout_seconds))
 
     def forget(self, signatures: Sequence[Signature]) -> None:
         """Drops what is kept for the signatures of a servable that is gone."""
@@ -107,7 +113,7 @@ class _Queue:
         """Requests whose batch was started, and that were not told their answer yet."""
         self._background: set[asyncio.Task[None]] = set()
 
-    async def submit(self, request: Request, may_hold: bool) -> Answer:
+    async def submit(self, request: Request, may_hold: bool, timeout_seconds: float | None) -> Answer:
         options = self._options
         if not options.allows(request.size):
             raise invalid_argument(
@@ -128,16 +134,12 @@ class _Queue:
         elif self._flush is None and not self._is_due:
             self._wait(loop, may_hold)
         try:
-            return await (self._in_time(task) if self._waits_for_thread else task.future)
+            if timeout_seconds is None or self._executor.is_short(self._signature, self._open_rows):
+                return await task.future
+            return await in_time(task.future, timeout_seconds)
         finally:
-            self._untold -= task.is_started
-
-    async def _in_time(self, task: Task) -> Answer:
-        done, _ = await asyncio.wait((task.future,), timeout=self._executor.timeout_seconds)
-        if not done:
             task.future.cancel()
-            raise timed_out()
-        return task.future.result()
+            self._untold -= task.is_started
 
     @property
     def is_open(self) -> bool:
@@ -197,7 +199,10 @@ class _Queue:
                     self._waits_for_thread = True
                     self._executor.when_free(self._thread_is_free)
                 return
-            tasks, _ = self._full.popleft() if self._full else self._take_open()
+            taken, _ = self._full.popleft() if self._full else self._take_open()
+            tasks = [task for task in taken if not task.future.done()]  # the others have been given up
+            if not tasks:
+                continue
             for task in tasks:
                 task.is_started = True
             self._untold += len(tasks)
@@ -248,7 +253,7 @@ class _Queue:
 
     def _singly(self, batch: Batch, error: StatusError) -> list[Batch]:
         """One bad request must not fail the others: the members of a batch that failed, each by itself."""
-        if len(batch.tasks) > 1 and error.code is not Code.DEADLINE_EXCEEDED:
+        if len(batch.tasks) > 1:
             return [single for task in batch.tasks for single in batches_of([task], self._signature, self._options)]
         for task in batch.tasks:
             task.fail(error)

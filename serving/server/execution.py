@@ -6,11 +6,14 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 
 from serving.server.servable import Signature
 from serving.server.status import Code, StatusError
+
+Result = TypeVar("Result")
 
 _LONGEST_INLINE_SECONDS = 0.0015
 """A run that is expected to take longer leaves the event loop free."""
@@ -21,11 +24,9 @@ class Executor:
 
     Args:
         threads: For long runs.
-        timeout_seconds: After which a run in a thread is given up.
     """
 
-    def __init__(self, threads: int, timeout_seconds: float) -> None:
-        self.timeout_seconds = timeout_seconds
+    def __init__(self, threads: int) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="inference")
         self._free = threads
         self._when_free: deque[Callable[[], None]] = deque()
@@ -55,8 +56,10 @@ class Executor:
         seconds = signature.seconds(rows)
         return seconds is not None and seconds < _LONGEST_INLINE_SECONDS
 
-    async def run(self, signature: Signature, arrays: Sequence[np.ndarray], rows: int) -> list[np.ndarray]:
-        """One run, here and now if it is short.
+    async def run(
+        self, signature: Signature, arrays: Sequence[np.ndarray], rows: int, timeout_seconds: float | None = None
+    ) -> list[np.ndarray]:
+        """One run, here and now if it is short; in a thread it is given up after a while, if one is given.
 
         Raises:
             StatusError: The model failed, or took too long.
@@ -65,19 +68,23 @@ class Executor:
             return signature.run(arrays, rows)
         running = asyncio.get_running_loop().run_in_executor(self._pool, signature.run, arrays, rows)
         running.add_done_callback(_forget)
-        done, _ = await asyncio.wait((running,), timeout=self.timeout_seconds)
-        if not done:
-            raise timed_out()
-        return running.result()
+        return await in_time(running, timeout_seconds)
 
     def close(self) -> None:
         """Ends the threads once their runs have ended."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-def timed_out() -> StatusError:
-    """In TensorFlow's words."""
-    return StatusError(Code.DEADLINE_EXCEEDED, "Timed out waiting for notification")
+async def in_time(future: asyncio.Future[Result], timeout_seconds: float | None) -> Result:
+    """What a future gives, which goes on if it is given up.
+
+    Raises:
+        StatusError: It took too long.
+    """
+    done, _ = await asyncio.wait((future,), timeout=timeout_seconds)
+    if not done:
+        raise StatusError(Code.DEADLINE_EXCEEDED, "Timed out waiting for notification")
+    return future.result()
 
 
 def _forget(running: asyncio.Future[list[np.ndarray]]) -> None:

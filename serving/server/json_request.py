@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
@@ -198,6 +199,9 @@ def _columns_of(rows: list[Any], signature: Signature) -> list[np.ndarray]:
             "tensorinfo_map"
         )
     are_objects = isinstance(first, dict) and not is_base64_object(first)
+    if not are_objects:
+        with contextlib.suppress(StatusError):
+            return [tensor_of(rows, signature.inputs[0].data_type)]
     tensors: dict[str, list[np.ndarray]] = {name: [] for name in inputs}
     for position, row in enumerate(rows):
         is_object = isinstance(row, dict) and not is_base64_object(row)

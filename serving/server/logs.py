@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import threading
+from pathlib import Path
 
 from tensorflow_serving.config import model_server_config_pb2
 
@@ -38,13 +39,24 @@ class RequestLogs:
         """A model's log; None if its requests are not logged."""
         return self._logs.get(name)
 
-    def reload(self, config: model_server_config_pb2.ModelServerConfig) -> None:
+    def reload(self, config: model_server_config_pb2.ModelServerConfig, is_clients: bool = False) -> None:
         """Logs as a new configuration says.
+
+        Args:
+            config: Replaces the one before.
+            is_clients: Whether it came over the network: then it may only name folders within the server's own.
 
         Raises:
             StatusError: A `logging_config` is wrong; then everything stays as it was.
         """
         wanted = {each.name: self._config_of(each) for each in config.model_config_list.config}
+        for name, each in wanted.items():
+            if is_clients and each is not None and each != self._configs.get(name) and not self._is_within(each.path):
+                raise StatusError(
+                    Code.PERMISSION_DENIED,
+                    f"The logging_config of model {name} names the folder {each.path}; a client may only name one "
+                    "within --request_log_path",
+                )
         for name in [name for name, known in self._configs.items() if wanted.get(name) != known]:
             self._close(name)
         for name, each in wanted.items():
@@ -66,6 +78,9 @@ class RequestLogs:
         if log is not None:
             self._ending.append(threading.Thread(target=log.close, name="request-log-end", daemon=True))
             self._ending[-1].start()
+
+    def _is_within(self, path: str) -> bool:
+        return self._default is not None and Path(path).resolve().is_relative_to(Path(self._default.path).resolve())
 
     def _count(self, name: str, fate: Fate) -> None:
         self._metrics.request_log_count.add(name, fate.value)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import threading
 from bisect import bisect_left
 from collections.abc import Iterable
 
@@ -53,6 +54,7 @@ class Histogram:
         self.name = _PREFIX + name
         self._labels = labels
         self._limits = limits
+        self._lock = threading.Lock()
         self._cells: dict[tuple[str, ...], tuple[list[int], list[float]]] = {}
 
     def add(self, value: float, *labels: str) -> None:
@@ -60,8 +62,9 @@ class Histogram:
         cell = self._cells.get(labels)
         if cell is None:
             cell = self._cells[labels] = [0] * (len(self._limits) + 1), [0.0]
-        cell[0][bisect_left(self._limits, value)] += 1
-        cell[1][0] += value
+        with self._lock:  # runs end in several threads
+            cell[0][bisect_left(self._limits, value)] += 1
+            cell[1][0] += value
 
     def lines(self) -> Iterable[str]:
         """The metric in Prometheus' text format."""
@@ -71,7 +74,7 @@ class Histogram:
             for limit, count in zip((*map(_number, self._limits), "+Inf"), counts, strict=True):
                 below += count
                 yield f'{self.name}_bucket{{{pairs},le="{limit}"}} {below}'
-            yield f"{self.name}_sum{{{pairs}}} {_number(total[0])}"
+            yield f"{self.name}_sum{{{pairs}}} {total[0]!r}"
             yield f"{self.name}_count{{{pairs}}} {below}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NoReturn
 
 from pydantic import Field, ValidationError
@@ -79,7 +79,9 @@ class ServerOptions(Strict):
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise invalid_argument(f"{message}. `headrace serve --help` lists the flags.")
+        raise invalid_argument(
+            f"{message}. The name of a pipeline comes first; `headrace serve --help` lists the flags."
+        )
 
 
 def parse_flags(arguments: Sequence[str], **defaults: Any) -> ServerOptions:
@@ -92,7 +94,7 @@ def parse_flags(arguments: Sequence[str], **defaults: Any) -> ServerOptions:
     Raises:
         StatusError: A flag is unknown, or its value is wrong.
     """
-    parser = _parser()
+    parser = _parser(defaults)
     given = {name: value for name, value in vars(parser.parse_args(arguments)).items() if name not in _IGNORED}
     try:
         options = ServerOptions.model_validate({**defaults, **given})
@@ -103,7 +105,7 @@ def parse_flags(arguments: Sequence[str], **defaults: Any) -> ServerOptions:
     return options
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(defaults: Mapping[str, Any]) -> argparse.ArgumentParser:
     parser = _Parser(
         prog="headrace serve",
         usage="headrace serve [PIPELINE] [--flag=value …]",
@@ -114,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     for name, field in ServerOptions.model_fields.items():
         kind: Any = field.annotation
-        told = f"{field.description} (default: {field.default!r})".replace("%", "%%")
+        told = f"{field.description} (default: {defaults.get(name, field.default)!r})".replace("%", "%%")
         if kind is bool:
             parser.add_argument(f"--{name}", nargs="?", const=True, type=_boolean, metavar="BOOL", help=told)
         else:

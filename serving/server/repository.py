@@ -53,6 +53,8 @@ class _Model:
     versions: dict[int, Version] = field(default_factory=dict)
     aspired: set[int] = field(default_factory=set)
     latest: Servable | None = None
+    complaint: str = ""
+    """What was wrong with the base path when it was last looked at."""
 
 
 class Repository:
@@ -138,11 +140,15 @@ class Repository:
         self,
         config: model_server_config_pb2.ModelServerConfig,
         accept: Callable[[model_server_config_pb2.ModelServerConfig], None] = lambda config: None,
+        waits: bool = True,
     ) -> None:
         """Serves exactly the models of a configuration, and waits until the new ones are available.
 
+        Another configuration may replace this one meanwhile: one wrong path must not block what mends it.
+
         Args:
             config: Replaces the one before.
+            waits: Whether to wait at all.
             accept: Is told of a configuration that is right, before it is applied; may refuse it with StatusError.
 
         Raises:
@@ -167,18 +173,19 @@ class Repository:
                 else:
                     self._models[each.name] = _Model(each)
             self.poll()
+            await self._notify()
+        if waits:
             await self._wait_until_available(new)
 
     def poll(self) -> None:
         """Looks for versions that came or went, and starts loading or unloading them."""
         for model in list(self._models.values()):
-            found = aspired_versions(model.config)
+            found, complaint = aspired_versions(model.config)
+            if complaint and complaint != model.complaint:
+                log.warning("%s", complaint)
+            model.complaint = complaint
             if found is None:
                 continue
-            if not found and model.aspired:
-                log.warning(
-                    "No versions of servable %s found under base path %s", model.config.name, model.config.base_path
-                )
             before, model.aspired = model.aspired, set(found)
             for number, path in sorted(found.items(), reverse=True):
                 known = model.versions.get(number)
@@ -300,15 +307,16 @@ class Repository:
 
     async def _wait_until_available(self, names: list[str]) -> None:
         def decided() -> bool:
-            return all(self._is_decided(self._models[name]) for name in names)
+            return all(name not in self._models or self._is_decided(self._models[name]) for name in names)
 
         async with self._changed:
             await self._changed.wait_for(decided)
         failed = [
             f"{{{{name: {name} version: {version.number}}} due to error: {version.error}}}, "
             for name in names
+            if name in self._models and self._models[name].latest is None
             for version in self._models[name].versions.values()
-            if self._models[name].latest is None and version.state == END
+            if version.state == END
         ]
         if failed:
             raise StatusError(Code.UNKNOWN, f"{len(failed)} model(s) did not become available: {{{''.join(failed)}}}")

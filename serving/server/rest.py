@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from serving.server import inference, json_examples, json_request, json_response
-from serving.server.batch import Answer, Tensors
+from serving.server.batch import Answer, Request, Tensors
 from serving.server.core import Core
 from serving.server.log_messages import classify_messages, predict_messages, regress_messages
 from serving.server.model_service import metadata_json, status_json
@@ -45,8 +45,9 @@ _TOO_LARGE = 413
 _LARGEST_VERSION = (1 << 63) - 1
 _LONGEST_VERSION = 1000
 """Digits, with zeros in front; Python refuses to read thousands."""
+_GZIP = zlib.MAX_WBITS | 16
+_GZIP_SLICE = 1 << 12
 _MOST_GZIP_MEMBERS = 1000
-"""Each one costs a copy of all that follow it."""
 
 
 class Disconnected(Exception):
@@ -76,15 +77,19 @@ class RestApi:
         most_bytes: The largest body, compressed or not.
         allows_cors: Whether to send CORS headers.
         metrics_path: Where Prometheus reads; None for nowhere.
+        timeout_seconds: The most that a call may take.
     """
 
-    def __init__(self, core: Core, most_bytes: int, allows_cors: bool, metrics_path: str | None) -> None:
+    def __init__(
+        self, core: Core, most_bytes: int, allows_cors: bool, metrics_path: str | None, timeout_seconds: float
+    ) -> None:
         self.requests: Collection[object] = ()
         """Those that have arrived and are not answered yet: the HTTP server's own, once it runs."""
         self._core = core
         self._most_bytes = most_bytes
         self._headers = [*_JSON, *_CORS] if allows_cors else _JSON
         self._metrics_path = metrics_path
+        self._timeout = timeout_seconds
         self._answer = {"predict": self._predict, "classify": self._classify, "regress": self._regress}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -146,7 +151,7 @@ class RestApi:
             raise invalid_argument(f"Failed to get input map for signature: {name or 'DEFAULT'}")
         rows = json_request.instances(document, signature)
         request = rows or Tensors(json_request.columns(document, signature))
-        answer = await self._core.runner.run(signature, request, is_alone=len(self.requests) == 1)
+        answer = await self._run(signature, request)
         outputs = dict(zip(signature.outputs, answer.outputs, strict=True))
         content = json_response.predictions(outputs) if rows else json_response.columns(outputs)
         request_log = self._core.log_for(servable)
@@ -155,15 +160,15 @@ class RestApi:
             self._core.log(request_log, "predict_log", servable, signature.name, messages)
         return content
 
-    async def _run_examples(self, signature: Signature, examples: list[bytes]) -> Answer:
-        request = Tensors([inference.example_array(signature, examples)])
-        return await self._core.runner.run(signature, request, is_alone=len(self.requests) == 1)
+    async def _run(self, signature: Signature, request: Request) -> Answer:
+        is_alone = len(self.requests) == 1
+        return await self._core.runner.run(signature, request, is_alone=is_alone, timeout_seconds=self._timeout)
 
     async def _classify(self, servable: Servable, document: dict[str, Any]) -> bytes:
         name = json_request.signature_name(document)
         examples = json_examples.examples(document)
         signature = inference.classify_signature(servable, name)
-        answer = await self._run_examples(signature, examples)
+        answer = await self._run(signature, Tensors([inference.example_array(signature, examples)]))
         self._core.count_examples(servable.name, len(examples))
         content = json_response.classifications(*inference.classes_and_scores(signature, answer.outputs, len(examples)))
         request_log = self._core.log_for(servable)
@@ -176,7 +181,7 @@ class RestApi:
         name = json_request.signature_name(document)
         examples = json_examples.examples(document)
         signature = inference.regress_signature(servable, name)
-        answer = await self._run_examples(signature, examples)
+        answer = await self._run(signature, Tensors([inference.example_array(signature, examples)]))
         self._core.count_examples(servable.name, len(examples))
         content = json_response.regressions(inference.regression_values(answer.outputs, len(examples)))
         request_log = self._core.log_for(servable)
@@ -241,21 +246,27 @@ async def _read(scope: Scope, receive: Receive, most_bytes: int) -> bytes:
 
 
 def _gunzip(body: bytes, most_bytes: int) -> bytes:
-    plain = b""
-    for _ in range(_MOST_GZIP_MEMBERS):
-        if not body:
-            return plain
-        stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-        try:
-            plain += stream.decompress(body, most_bytes + 1 - len(plain))
-        except zlib.error as error:
-            raise invalid_argument(f"Failed to uncompress the gzip body: {error}") from None
-        if len(plain) > most_bytes:
-            raise _too_large(most_bytes)
-        if not stream.eof:
-            raise invalid_argument("Failed to uncompress the gzip body: it is cut off")
-        body = stream.unused_data
-    raise invalid_argument(f"Failed to uncompress the gzip body: it has more than {_MOST_GZIP_MEMBERS} members")
+    """In slices, since each member's end copies what is left of its input."""
+    plain, members = bytearray(), 1
+    stream = zlib.decompressobj(wbits=_GZIP)
+    for start in range(0, len(body), _GZIP_SLICE):
+        part = body[start : start + _GZIP_SLICE]
+        while part:
+            if stream.eof:
+                stream, members = zlib.decompressobj(wbits=_GZIP), members + 1
+            if members > _MOST_GZIP_MEMBERS:
+                told = f"it has more than {_MOST_GZIP_MEMBERS} members"
+                raise invalid_argument(f"Failed to uncompress the gzip body: {told}")
+            try:
+                plain += stream.decompress(part, most_bytes + 1 - len(plain))
+            except zlib.error as error:
+                raise invalid_argument(f"Failed to uncompress the gzip body: {error}") from None
+            if len(plain) > most_bytes:
+                raise _too_large(most_bytes)
+            part = stream.unused_data
+    if body and not stream.eof:
+        raise invalid_argument("Failed to uncompress the gzip body: it is cut off")
+    return bytes(plain)
 
 
 def _too_large(most_bytes: int) -> TooLarge:

@@ -6,7 +6,6 @@ reads as an integer (`00000123` is 123); the policy is the latest, the latest n,
 
 from __future__ import annotations
 
-import logging
 import re
 from pathlib import Path
 
@@ -15,27 +14,21 @@ from tensorflow_serving.config import model_server_config_pb2
 _INTEGER = re.compile(r"\s*[+-]?\d+\s*", re.ASCII)
 _LIMIT = 1 << 63
 
-log = logging.getLogger(__name__)
 
-
-def aspired_versions(config: model_server_config_pb2.ModelConfig) -> dict[int, str] | None:
-    """The paths of the versions that should be served, by version.
+def aspired_versions(config: model_server_config_pb2.ModelConfig) -> tuple[dict[int, str] | None, str]:
+    """The paths of the versions that should be served, by version; and what is wrong with the base path, if anything.
 
     Returns:
-        None if the base path cannot be read: then what is served should stay as it is.
+        None for the paths if the base path cannot be read: then what is served should stay as it is.
     """
     try:
         found = _versions_in(config.base_path)
     except (OSError, ValueError) as error:  # a path with a NUL is a ValueError
-        log.error(
-            "FileSystemStoragePathSource encountered a filesystem access error: Could not find base path %s for "
-            "servable %s with error %s",
-            config.base_path,
-            config.name,
-            error,
-        )
-        return None
-    return {version: f"{config.base_path}/{found[version]}" for version in _chosen(config, found)}
+        return None, f"Could not find base path {config.base_path} for servable {config.name} with error {error}"
+    chosen = {version: f"{config.base_path}/{found[version]}" for version in _chosen(config, found)}
+    if chosen:
+        return chosen, ""
+    return chosen, f"No versions of servable {config.name} found under base path {config.base_path}; waiting for one"
 
 
 def _chosen(config: model_server_config_pb2.ModelConfig, found: dict[int, str]) -> list[int]:

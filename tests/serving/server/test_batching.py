@@ -44,12 +44,13 @@ def serve(of, *requests, options=BATCHING, timeout=5.0, threads=2, warm=True, **
     """The answers to requests that arrive together: outputs, or the exception."""
 
     async def run():
-        runner = Runner(options, threads, timeout)
+        runner = Runner(options, threads)
         if warm:  # a model that is known to be fast runs in the event loop
             for rows in (0, 1, 2, 4, 8, 16, 32, 64):
                 of._seconds[rows.bit_length()] = 0.0
         answers = await asyncio.gather(
-            *(runner.run(of, request, **arguments) for request in requests), return_exceptions=True
+            *(runner.run(of, request, timeout_seconds=timeout, **arguments) for request in requests),
+            return_exceptions=True,
         )
         runner.close()
         return [
@@ -177,7 +178,7 @@ class TestWaiting:
         of = signature(FLOATS, model)
 
         async def run():
-            runner = Runner(BatchingOptions(max_batch_size=64, batch_timeout_micros=60_000), 1, 5.0)
+            runner = Runner(BatchingOptions(max_batch_size=64, batch_timeout_micros=60_000), 1)
             first = asyncio.create_task(runner.run(of, floats(1)))
             await asyncio.sleep(0.01)
             second = asyncio.create_task(runner.run(of, floats(2)))
@@ -198,7 +199,7 @@ class TestWaiting:
         of = signature(FLOATS, model)
 
         async def run():
-            runner = Runner(BATCHING, 1, 5.0)
+            runner = Runner(BATCHING, 1)
             tasks = [asyncio.create_task(runner.run(of, floats(each))) for each in range(3)]
             await asyncio.sleep(0)
             tasks[1].cancel()
@@ -219,7 +220,7 @@ class TestWaiting:
         options = BatchingOptions(max_batch_size=1, max_enqueued_batches=2)
 
         async def run():
-            runner = Runner(options, 1, 5.0)
+            runner = Runner(options, 1)
             busy = [asyncio.create_task(runner.run(of, floats(each))) for each in range(3)]  # one runs, two wait
             await asyncio.sleep(0.05)
             late = await asyncio.gather(runner.run(of, floats(9)), return_exceptions=True)
@@ -235,7 +236,7 @@ class TestWaiting:
         of = signature(FLOATS, Model(seconds=0.1))
 
         async def run():
-            runner = Runner(BatchingOptions(max_batch_size=64, max_enqueued_batches=10), 2, 5.0)
+            runner = Runner(BatchingOptions(max_batch_size=64, max_enqueued_batches=10), 2)
 
             async def client(number):
                 for _ in range(4 * number):  # one in each turn or so of the event loop
@@ -252,7 +253,7 @@ class TestWaiting:
         of = signature(FLOATS, model)
 
         async def run():
-            runner = Runner(BATCHING, 1, 5.0)
+            runner = Runner(BATCHING, 1)
 
             async def client(number):
                 for turn in range(60):

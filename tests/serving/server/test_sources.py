@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 import pytest
 from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelConfig
@@ -29,7 +27,7 @@ def make(base, *names):
 
 
 def chosen(base, policy=""):
-    found = aspired_versions(config(base, policy))
+    found, _ = aspired_versions(config(base, policy))
     assert found is not None
     assert all(path.startswith(f"{base}/") for path in found.values())
     return {version: path.rsplit("/", 1)[1] for version, path in found.items()}
@@ -116,14 +114,16 @@ def test_links_are_versions_like_any_other(base, tmp_path):
 def test_an_empty_base_path_has_no_versions(base):
     base.mkdir()
     for policy in (LATEST, ALL, "specific { versions: 1 }"):
-        assert aspired_versions(config(base, policy)) == {}
+        found, complaint = aspired_versions(config(base, policy))
+        assert found == {}
+        assert f"No versions of servable m found under base path {base}" in complaint
 
 
 @pytest.mark.parametrize("path", ["missing", "file", "nul\\000byte"])
-def test_a_base_path_that_cannot_be_read_is_told_and_changes_nothing(tmp_path, caplog, path):
+def test_a_base_path_that_cannot_be_read_is_told_and_changes_nothing(tmp_path, path):
     """An empty result would unload what is served."""
     (tmp_path / "file").touch()
-    with caplog.at_level(logging.ERROR):
-        assert aspired_versions(config(tmp_path / path)) is None
-    assert f"Could not find base path {tmp_path}" in caplog.text
-    assert "for servable m" in caplog.text
+    found, complaint = aspired_versions(config(tmp_path / path))
+    assert found is None
+    assert f"Could not find base path {tmp_path}" in complaint
+    assert "for servable m" in complaint
