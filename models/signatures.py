@@ -11,7 +11,8 @@
 A binary task answers `probability`, regression answers `prediction`.
 
 A raw feature is DT_STRING for BYTES, DT_FLOAT for FLOAT and DT_INT64 for INT; an INT that may be missing is
-DT_DOUBLE, since neither JSON nor a tensor has a null: NaN is missing, and so is the empty string.
+DT_DOUBLE, since neither JSON nor a tensor has a null: NaN is missing, and so is the empty string. What follows the
+point of such a number is dropped.
 
 The model is exported as a plain `tf.Module` that holds its variables: a Keras 3 model given to
 `tf.saved_model.save` loads eagerly but not in TensorFlow Serving (tensorflow/serving#2250).

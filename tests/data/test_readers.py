@@ -158,3 +158,17 @@ def test_a_file_that_vanished_is_told_so(tmp_path, format_):
 @pytest.mark.parametrize("format_", ["parquet", "csv"])
 def test_a_folder_is_not_a_file(tmp_path, format_):
     assert refused(inspect, str(tmp_path), format_).where == str(tmp_path)
+
+
+def test_a_large_csv_file_is_inspected_and_may_be_left_half_read(tmp_path):
+    """Arrow's threads read ahead in a Python file: whoever drops such a reader may wait for them for ever."""
+    path = tmp_path / "large.csv"
+    line = ",".join(str(number / 7) for number in range(12)) + "\n"
+    path.write_text(",".join(f"c{number}" for number in range(12)) + "\n" + line * 120_000)
+    assert path.stat().st_size > 20_000_000
+    info = inspect(str(path), "csv")
+    assert not info.is_empty
+    batches = read(info.blocks[0], ["c0"], {"c0": pa.float32()})
+    assert len(next(batches)) > 0
+    batches.close()
+    assert sum(len(batch) for batch in read(info.blocks[0], ["c0"], {"c0": pa.float32()})) == 120_000

@@ -353,3 +353,30 @@ def test_everybody_gets_their_own_answer(plan, options, warm):
             assert found["x"] == [np.float32(row[0]) * 2 for row in rows]
             assert found["n"] == [row[1] * 2 for row in rows]
             assert found["t"] == [row[2].encode() * 2 for row in rows]
+
+
+def test_requests_that_are_given_up_are_neither_run_nor_counted():
+    model = Model()
+    of = signature(FLOATS, model)
+
+    async def run():
+        runner = Runner(BATCHING, 1)
+        of._seconds[1] = 0.0
+        gone = asyncio.create_task(runner.run(of, floats(1)))
+        await asyncio.sleep(0)
+        gone.cancel()
+        answers = await asyncio.gather(gone, runner.run(of, floats(2)), return_exceptions=True)
+        return answers, runner._queue(of, BATCHING)._untold
+
+    (gone, kept), untold = asyncio.run(run())
+    assert isinstance(gone, asyncio.CancelledError)
+    assert kept.outputs[0].tolist() == [4.0]
+    assert model.runs == [[[2.0]]]
+    assert untold == 0
+
+
+def test_only_a_request_with_a_time_limit_is_given_up():
+    of = signature(FLOATS, Model(seconds=0.2))
+    (limited,) = serve(of, floats(1), timeout=0.05, warm=False)
+    assert limited.code is Code.DEADLINE_EXCEEDED
+    assert serve(of, floats(1), timeout=None, warm=False) == [[[2.0]]]

@@ -124,3 +124,24 @@ def test_a_wrong_config_changes_nothing(start, tmp_path, wrong, code, told):
     before.offer(lambda: b"still")
     logs.close()
     assert records(tmp_path) == [b"still"]
+
+
+def test_a_client_may_only_name_folders_within_the_servers_own(start, tmp_path):
+    own = tmp_path / "own"
+    logs = start(RequestLogConfig(path=str(own)))
+    for folder in (tmp_path / "elsewhere", own / ".." / "elsewhere"):
+        with pytest.raises(StatusError, match="within --request_log_path") as raised:
+            logs.reload(config(a=logging_config(folder)), is_clients=True)
+        assert raised.value.code is Code.PERMISSION_DENIED
+    assert logs.of("a") is None
+    logs.reload(config(a=logging_config(own / "a"), b=""), is_clients=True)
+    assert logs.of("a") is not None
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_client_may_keep_what_the_operator_configured(start, tmp_path):
+    logs = start()
+    logs.reload(config(a=logging_config(tmp_path / "a")))
+    kept = logs.of("a")
+    logs.reload(config(a=logging_config(tmp_path / "a"), b=""), is_clients=True)
+    assert logs.of("a") is kept

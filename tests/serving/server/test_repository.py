@@ -175,6 +175,29 @@ async def test_reload_waits_for_a_version_that_is_yet_to_be_pushed(world):
 
 
 @asynchronous
+async def test_a_reload_that_waits_for_a_wrong_path_blocks_none_that_mends_it(world):
+    async with world() as it:
+        it.push(1, "b")
+        wrong = asyncio.create_task(it.serve("b", paths={"b": it.folder / "missing"}))
+        await asyncio.sleep(0.05)
+        assert not wrong.done()
+        await it.serve("b")
+        await wrong
+        assert it.served("b") == 1
+        gone = asyncio.create_task(it.serve("b", "c"))
+        await asyncio.sleep(0.05)
+        await it.serve("b")
+        await gone  # the model that it waited for is wanted no more
+
+
+@asynchronous
+async def test_a_reload_need_not_wait(world):
+    async with world() as it:
+        await asyncio.wait_for(it.repository.reload(it.config("m"), waits=False), SECONDS)
+        refused(Code.NOT_FOUND, "Servable not found for request: Latest(m)", lambda: it.served())
+
+
+@asynchronous
 async def test_a_new_version_is_available_before_the_old_one_unloads(world):
     async with world() as it:
         it.push(1)
