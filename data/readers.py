@@ -101,9 +101,7 @@ def _csv_head(file: BinaryIO) -> bytes:
     return head if len(head) < _HEAD_BYTES or b"\n" not in head else head[: head.rindex(b"\n") + 1]
 
 
-def _csv_options(
-    head: bytes, types: dict[str, pa.DataType], columns: list[str] | None = None
-) -> pa_csv.ConvertOptions:
+def _csv_options(head: bytes, types: dict[str, pa.DataType], columns: list[str] | None = None) -> pa_csv.ConvertOptions:
     """Column types that do not depend on what the first lines happen to lack."""
     inferred = pa_csv.read_csv(pa.BufferReader(head)).schema
     forced = {
