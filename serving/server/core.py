@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from tensorflow_serving.apis import model_pb2
 
-from serving.request_log import RequestLog, log_metadata, prediction_log
+from serving.request_log import log_metadata, prediction_log
 from serving.server.batching import Runner
 from serving.server.logs import RequestLogs
 from serving.server.metrics import Metrics
@@ -78,28 +78,20 @@ class Core:
         self.metrics.example_counts.add(examples, model_name)
         self.metrics.example_count_total.add(model_name, by=examples)
 
-    def log_for(self, servable: Servable) -> RequestLog | None:
-        """The log for this request; None if it is not to be logged."""
-        log = self.logs.of(servable.name)
-        return log if log is not None and log.samples() else None
-
     def log(
-        self,
-        log: RequestLog,
-        kind: str,
-        servable: Servable,
-        signature_name: str,
-        messages: Callable[[], tuple[bytes, bytes]],
+        self, servable: Servable, kind: str, signature_name: str, messages: Callable[[], tuple[bytes, bytes]]
     ) -> None:
-        """Offers a request to the log.
+        """Offers a request to the log of its model, if there is one and the request is sampled.
 
         Args:
-            log: Of the servable's model.
-            kind: The field of PredictionLog.
             servable: That answered.
+            kind: The field of PredictionLog.
             signature_name: That answered.
             messages: Makes the serialized request and response.
         """
+        log = self.logs.of(servable.name)
+        if log is None or not log.samples():
+            return
         now = time.time()
 
         def make() -> bytes:

@@ -24,7 +24,6 @@ from tensorflow_serving.apis import (
 )
 from tensorflow_serving.config import model_server_config_pb2
 
-from serving.request_log import RequestLog
 from serving.server import inference
 from serving.server.batch import Tensors
 from serving.server.core import Core
@@ -114,7 +113,7 @@ class GrpcService:
         finally:
             self._core.end(servable)
         response = inference.predict_response(servable, signature, names, answer.outputs, self._as_content)
-        self._log("predict_log", servable, signature.name, raw, response)
+        self._core.log(servable, "predict_log", signature.name, lambda: (raw, response.SerializeToString()))
         return response
 
     async def _classify(
@@ -126,7 +125,7 @@ class GrpcService:
         response = classification_pb2.ClassificationResponse()
         inference.fill_model_spec(response.model_spec, servable, request.model_spec.signature_name)
         response.result.CopyFrom(inference.classification_result(signature, outputs, examples))
-        self._log("classify_log", servable, signature.name, raw, response)
+        self._core.log(servable, "classify_log", signature.name, lambda: (raw, response.SerializeToString()))
         return response
 
     async def _regress(
@@ -138,7 +137,7 @@ class GrpcService:
         response = regression_pb2.RegressionResponse()
         inference.fill_model_spec(response.model_spec, servable, request.model_spec.signature_name)
         response.result.CopyFrom(inference.regression_result(outputs, examples))
-        self._log("regress_log", servable, signature.name, raw, response)
+        self._core.log(servable, "regress_log", signature.name, lambda: (raw, response.SerializeToString()))
         return response
 
     async def _multi_inference(
@@ -159,7 +158,7 @@ class GrpcService:
                 result.classification_result.CopyFrom(found)
             else:
                 result.regression_result.CopyFrom(inference.regression_result(outputs, examples))
-        self._log("multi_inference_log", servable, "", raw, response)
+        self._core.log(servable, "multi_inference_log", "", lambda: (raw, response.SerializeToString()))
         return response
 
     async def _metadata(
@@ -211,11 +210,6 @@ class GrpcService:
     def _find(self, request: Any) -> Servable:
         _require_spec(request)
         return self._core.find(request.model_spec)
-
-    def _log(self, kind: str, servable: Servable, signature_name: str, raw: bytes, response: Message) -> None:
-        request_log: RequestLog | None = self._core.log_for(servable)
-        if request_log is not None:
-            self._core.log(request_log, kind, servable, signature_name, lambda: (raw, response.SerializeToString()))
 
 
 def _require_spec(request: Any) -> None:

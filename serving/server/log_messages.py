@@ -6,6 +6,7 @@ Each function gives a function, since the log makes its records later, in its ow
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -50,35 +51,29 @@ def classify_messages(
     servable: Servable, signature: Signature, examples: list[bytes], outputs: list[np.ndarray]
 ) -> Messages:
     """Of a Classify call."""
-
-    def make() -> tuple[bytes, bytes]:
-        request = classification_pb2.ClassificationRequest()
-        _fill_examples(request, servable, signature, examples)
-        response = classification_pb2.ClassificationResponse()
-        fill_model_spec(response.model_spec, servable, signature.name)
-        response.result.CopyFrom(classification_result(signature, outputs, len(examples)))
-        return request.SerializeToString(), response.SerializeToString()
-
-    return make
+    kinds = classification_pb2.ClassificationRequest, classification_pb2.ClassificationResponse
+    return partial(_made, kinds, servable, signature, examples, partial(classification_result, signature, outputs))
 
 
 def regress_messages(
     servable: Servable, signature: Signature, examples: list[bytes], outputs: list[np.ndarray]
 ) -> Messages:
     """Of a Regress call."""
-
-    def make() -> tuple[bytes, bytes]:
-        request = regression_pb2.RegressionRequest()
-        _fill_examples(request, servable, signature, examples)
-        response = regression_pb2.RegressionResponse()
-        fill_model_spec(response.model_spec, servable, signature.name)
-        response.result.CopyFrom(regression_result(outputs, len(examples)))
-        return request.SerializeToString(), response.SerializeToString()
-
-    return make
+    kinds = regression_pb2.RegressionRequest, regression_pb2.RegressionResponse
+    return partial(_made, kinds, servable, signature, examples, partial(regression_result, outputs))
 
 
-def _fill_examples(request: Any, servable: Servable, signature: Signature, examples: list[bytes]) -> None:
-    fill_model_spec(request.model_spec, servable, signature.name)
+def _made(
+    kinds: tuple[Any, Any],
+    servable: Servable,
+    signature: Signature,
+    examples: list[bytes],
+    result: Callable[[int], Any],
+) -> tuple[bytes, bytes]:
+    request, response = (kind() for kind in kinds)
+    for message in (request, response):
+        fill_model_spec(message.model_spec, servable, signature.name)
     for example in examples:
         request.input.example_list.examples.add().ParseFromString(example)
+    response.result.CopyFrom(result(len(examples)))
+    return request.SerializeToString(), response.SerializeToString()

@@ -154,10 +154,7 @@ class RestApi:
         answer = await self._run(signature, request)
         outputs = dict(zip(signature.outputs, answer.outputs, strict=True))
         content = json_response.predictions(outputs) if rows else json_response.columns(outputs)
-        request_log = self._core.log_for(servable)
-        if request_log is not None:
-            messages = predict_messages(servable, signature, answer)
-            self._core.log(request_log, "predict_log", servable, signature.name, messages)
+        self._core.log(servable, "predict_log", signature.name, predict_messages(servable, signature, answer))
         return content
 
     async def _run(self, signature: Signature, request: Request) -> Answer:
@@ -171,10 +168,9 @@ class RestApi:
         answer = await self._run(signature, Tensors([inference.example_array(signature, examples)]))
         self._core.count_examples(servable.name, len(examples))
         content = json_response.classifications(*inference.classes_and_scores(signature, answer.outputs, len(examples)))
-        request_log = self._core.log_for(servable)
-        if request_log is not None:
-            messages = classify_messages(servable, signature, examples, answer.outputs)
-            self._core.log(request_log, "classify_log", servable, signature.name, messages)
+        self._core.log(
+            servable, "classify_log", signature.name, classify_messages(servable, signature, examples, answer.outputs)
+        )
         return content
 
     async def _regress(self, servable: Servable, document: dict[str, Any]) -> bytes:
@@ -184,10 +180,9 @@ class RestApi:
         answer = await self._run(signature, Tensors([inference.example_array(signature, examples)]))
         self._core.count_examples(servable.name, len(examples))
         content = json_response.regressions(inference.regression_values(answer.outputs, len(examples)))
-        request_log = self._core.log_for(servable)
-        if request_log is not None:
-            messages = regress_messages(servable, signature, examples, answer.outputs)
-            self._core.log(request_log, "regress_log", servable, signature.name, messages)
+        self._core.log(
+            servable, "regress_log", signature.name, regress_messages(servable, signature, examples, answer.outputs)
+        )
         return content
 
 
