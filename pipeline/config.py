@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from data.config import DataConfig
 from models.config import FeaturesConfig, LabelConfig, ModelConfig, TrainingConfig
+from monitoring.config import MonitorConfig
 from pipeline.gates.config import GatesConfig
 from schema.errors import ConfigError
 from schema.strict import Strict
@@ -35,6 +36,7 @@ class PipelineConfig(Strict):
     gates: GatesConfig
     push: PushConfig
     serve: ServeConfig = ServeConfig()
+    monitor: MonitorConfig = MonitorConfig()
     root: Path = Path(".headrace")
     """Holds a folder for each pipeline: metadata, artifacts, logs."""
 
@@ -183,12 +185,16 @@ def _with_absolute_paths(config: PipelineConfig, root: Path) -> PipelineConfig:
     log = config.serve.request_log
     if log is not None:
         log = log.model_copy(update={"path": _absolute(log.path, root)})
+    labels = config.monitor.labels
+    if labels is not None:
+        labels = labels.model_copy(update={"path": _absolute(labels.path, root)})
     return config.model_copy(
         update={
             "schema_path": root / config.schema_path,
             "data": config.data.model_copy(update={"source": source}),
             "push": config.push.model_copy(update={"path": _absolute(config.push.path, root)}),
             "serve": config.serve.model_copy(update={"request_log": log}),
+            "monitor": config.monitor.model_copy(update={"labels": labels}),
             "root": root / config.root,
         }
     )

@@ -24,6 +24,9 @@ class ExitCode(IntEnum):
     DISK = 22
     METADATA = 23
     SERVER = 30
+    RETRAIN = 40
+    ROLL_BACK = 41
+    BLOCK = 42
     INTERRUPTED = 130
 
 
