@@ -1,0 +1,156 @@
+"""The bins in which a feature's values are counted: the same for the reference and for what is compared with it.
+
+A number is counted in bins that hold equal shares of the training rows (or value by value, if it takes few), a
+category by its frequent values, a time by its hour of the day and its day of the week: a date never repeats, so its
+distribution says nothing. What is missing and what was never seen in training is counted apart.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from models.features import Feature, Role
+
+MISSING = "(missing)"
+UNSEEN = "(never seen in training)"
+OTHER = "(other known values)"
+
+_NUMBER_BINS = 20
+_FREQUENT = 60
+_FEW_VALUES = 24
+_HOUR = 3600
+_DAY = 24 * _HOUR
+_THURSDAY = 3
+"""Of 1970-01-01, counted from Monday."""
+WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+
+
+class Kind(str, Enum):
+    """How an aspect's bins relate."""
+
+    NUMBERS = "numbers"
+    """Edges, in order."""
+    VALUES = "values"
+    """Numbers that take few values: each is a bin."""
+    CATEGORIES = "categories"
+    HOURS = "hour of day"
+    WEEKDAYS = "day of week"
+
+
+@dataclass(frozen=True)
+class Bins:
+    """The bins of one aspect of one feature. The last two of every count are `UNSEEN` and `MISSING`."""
+
+    feature: str
+    kind: Kind
+    edges: tuple[float, ...] = ()
+    """NUMBERS: the inner edges; a value at an edge is in the bin above it."""
+    values: tuple[str, ...] = ()
+    """VALUES and CATEGORIES: the value of each bin, as text."""
+    others: tuple[str, ...] = ()
+    """CATEGORIES: known values that share the bin `OTHER`."""
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether its distance is that of a number's distribution."""
+        return self.kind in (Kind.NUMBERS, Kind.VALUES)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What each count is of."""
+        return (*self._labels(), UNSEEN, MISSING)
+
+    def _labels(self) -> tuple[str, ...]:
+        if self.kind is Kind.NUMBERS:
+            between = (f"{low:.6g} to {high:.6g}" for low, high in itertools.pairwise(self.edges))
+            return (f"below {self.edges[0]:.6g}", *between, f"above {self.edges[-1]:.6g}")
+        if self.kind is Kind.HOURS:
+            return tuple(f"{hour}:00" for hour in range(24))
+        if self.kind is Kind.WEEKDAYS:
+            return WEEKDAYS
+        return (*self.values, OTHER) if self.kind is Kind.CATEGORIES else self.values
+
+    def indices(self, column: pa.Array) -> np.ndarray:
+        """The bin of each row: int64 [rows], an index into `labels`."""
+        size = len(self.labels)
+        present = np.asarray(pc.is_valid(column))
+        found = np.full(len(column), size - 1, np.int64)
+        found[present] = self._of_present(column.filter(pa.array(present)), size - 2)
+        return found
+
+    def _of_present(self, column: pa.Array, unseen: int) -> np.ndarray:
+        if self.kind is Kind.CATEGORIES:
+            return self._of_categories(column, unseen)
+        numbers = np.asarray(column, np.float64)
+        if self.kind is Kind.NUMBERS:
+            return np.searchsorted(np.asarray(self.edges), numbers, side="right")
+        if self.kind is Kind.VALUES:
+            known = np.asarray([float(value) for value in self.values])
+            place = np.minimum(np.searchsorted(known, numbers), len(known) - 1)
+            return np.where(known[place] == numbers, place, unseen)
+        whole = np.floor(np.where(np.isfinite(numbers), numbers, 0)).astype(np.int64)
+        return whole // _HOUR % 24 if self.kind is Kind.HOURS else (whole // _DAY + _THURSDAY) % 7
+
+    def _of_categories(self, column: pa.Array, unseen: int) -> np.ndarray:
+        known = [*self.values, *self.others]
+        place = pc.index_in(column, pa.array([bytes_of(each) for each in known], pa.binary()))
+        count = len(self.values)
+        target = np.concatenate([np.arange(count), np.full(len(self.others), count), [unseen]])
+        return target[np.asarray(pc.fill_null(place, len(known)))]
+
+
+_LOSSLESS = ("utf-8", "surrogateescape")
+
+
+def text_of(value: bytes) -> str:
+    """A category's value as text that keeps every byte."""
+    return value.decode(*_LOSSLESS)
+
+
+def bytes_of(text: str) -> bytes:
+    """The inverse of `text_of`."""
+    return text.encode(*_LOSSLESS)
+
+
+def number_bins(feature: str, values: np.ndarray) -> Bins:
+    """Bins of a number, from a sample of the training rows.
+
+    Args:
+        feature: Its name.
+        values: Present values, float64 [rows], of any order.
+    """
+    distinct, counts = np.unique(values, return_counts=True)
+    if len(distinct) <= _FEW_VALUES:
+        return Bins(feature, Kind.VALUES, values=tuple(repr(float(value)) for value in distinct))
+    quantiles = np.quantile(values, np.linspace(0, 1, _NUMBER_BINS + 1)[1:-1], method="inverted_cdf")
+    edges = sorted({float(each) for each in quantiles} | {float(distinct[0]), float(np.nextafter(distinct[-1], np.inf))})
+    frequent = distinct[counts > len(values) / _NUMBER_BINS]  # a value with a bin's worth of rows gets a bin of its own
+    edges = sorted({*edges, *frequent.tolist(), *np.nextafter(frequent, np.inf).tolist()})
+    return Bins(feature, Kind.NUMBERS, edges=tuple(edges))
+
+
+def category_bins(feature: str, counts: dict[bytes, int]) -> Bins:
+    """Bins of a category, from its values in the training rows.
+
+    Args:
+        feature: Its name.
+        counts: Value → rows.
+    """
+    known = [text_of(value) for value in sorted(counts, key=lambda value: (-counts[value], value))]
+    return Bins(feature, Kind.CATEGORIES, values=tuple(known[:_FREQUENT]), others=tuple(known[_FREQUENT:]))
+
+
+def time_bins(feature: str) -> list[Bins]:
+    """Bins of a time: by hour and by weekday (UTC, or the wall clock's if the column has no zone)."""
+    return [Bins(feature, Kind.HOURS), Bins(feature, Kind.WEEKDAYS)]
+
+
+def is_time(feature: Feature) -> bool:
+    """Whether a feature is a time."""
+    return feature.role is Role.TIME

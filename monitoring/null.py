@@ -1,0 +1,112 @@
+"""What is normal: how far parts of the training data are from the rest of it.
+
+A threshold comes from data. Stretches of consecutive training rows, as long as what is to be judged, are compared with
+spans that they are not from, by the same measure: the block bootstrap of Künsch (1989), leaving a span out. So the band
+holds what sampling does to a few rows, what a morning, a Sunday or a storm does, and how much one month differs from
+the others. Its tail is that of a beta distribution with the draws' mean and variance, since ten spans do not show their
+own 99.99%: every measure lies between 0 and 1, and near 0 a beta is a gamma, which a sum of squares of normals (as the
+measures are for small shifts) nearly is (Satterthwaite 1946).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+from scipy import stats
+
+_DRAWS = 400
+_LARGEST_PART = 0.5
+"""Of the rows, for a draw: the rest is what it is compared with."""
+
+Statistic = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""(reference counts [draws, bins], current counts [draws, bins]) → float64 [draws], from 0 to 1."""
+
+
+class Against(str, Enum):
+    """What a part is compared with."""
+
+    WINDOW = "training window"
+    """All spans but its own."""
+    LAST_SPAN = "span before"
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Parts of the training data, and what each is compared with."""
+
+    reference: np.ndarray
+    """Counts, int64 [draws, bins]."""
+    current: np.ndarray
+    """Counts, int64 [draws, bins]."""
+    independent: float
+    """How many parts there are that share no row."""
+
+
+def draw(
+    blocks: np.ndarray, spans: np.ndarray, rows: int, against: Against, generator: np.random.Generator
+) -> Draws | None:
+    """Draws stretches of about `rows` consecutive rows, if the training data has enough of them.
+
+    Args:
+        blocks: Counts of consecutive rows, int64 [blocks, bins], in the order of the data.
+        spans: The number of the span of each block, int64 [blocks], ascending.
+        rows: How many rows are to be judged.
+        against: What each is compared with.
+        generator: Chooses.
+    """
+    sizes = blocks.sum(axis=1)
+    block_rows = max(1.0, float(np.median(sizes)))
+    first_start = 0 if against is Against.WINDOW else int(np.searchsorted(spans, spans[0], side="right"))
+    longest = int((len(blocks) - first_start) * _LARGEST_PART)
+    if longest < 1:
+        return None
+    length = int(np.clip(round(rows / block_rows), 1, longest))
+    starts = generator.integers(first_start, len(blocks) - length + 1, _DRAWS)
+    sums = np.concatenate([np.zeros((1, blocks.shape[1]), np.int64), np.cumsum(blocks, axis=0)])
+    current = sums[starts + length] - sums[starts]
+    reference = _others(sums, spans, starts, length) if against is Against.WINDOW else _before(sums, spans, starts)
+    if rows < block_rows:
+        current = np.stack([_thinned(each, rows, generator) for each in current])
+    return Draws(reference, current, (len(blocks) - first_start) / length)
+
+
+def threshold(draws: Draws, statistic: Statistic, rate: float) -> float:
+    """The value that a statistic exceeds at this rate while nothing has changed.
+
+    Args:
+        draws: Of the bins that the statistic reads.
+        statistic: Measures each draw.
+        rate: The chance of a false alarm.
+    """
+    values = statistic(draws.reference, draws.current)
+    largest = float(values.max())
+    mean, variance = float(values.mean()), float(values.var(ddof=1)) * (1 + 1 / draws.independent)
+    if not 0 < mean < 1 or variance <= 0 or variance >= mean * (1 - mean):
+        return largest
+    size = mean * (1 - mean) / variance - 1
+    return max(float(stats.beta.isf(rate, mean * size, (1 - mean) * size)), largest)
+
+
+def _others(sums: np.ndarray, spans: np.ndarray, starts: np.ndarray, length: int) -> np.ndarray:
+    """All rows but those of the spans that are touched; if these are most of the data, all but the drawn."""
+    begin = np.searchsorted(spans, spans[starts], side="left")
+    end = np.searchsorted(spans, spans[starts + length - 1], side="right")
+    rows = sums.sum(axis=1)
+    too_much = rows[end] - rows[begin] > _LARGEST_PART * rows[-1]
+    begin, end = np.where(too_much, starts, begin), np.where(too_much, starts + length, end)
+    return sums[-1] - (sums[end] - sums[begin])
+
+
+def _before(sums: np.ndarray, spans: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """The span before the first that is touched."""
+    end = np.searchsorted(spans, spans[starts], side="left")
+    begin = np.searchsorted(spans, spans[end - 1], side="left")
+    return sums[end] - sums[begin]
+
+
+def _thinned(counts: np.ndarray, rows: int, generator: np.random.Generator) -> np.ndarray:
+    """A random part of a block's rows."""
+    return generator.multivariate_hypergeometric(counts, min(rows, int(counts.sum())))

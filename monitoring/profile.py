@@ -1,0 +1,282 @@
+"""The profile of a training window: every watched feature counted in bins, block of rows by block of rows.
+
+Blocks keep the order of the data, so that stretches of it can be compared with the rest (`monitoring.null`); their
+number is bounded, so a profile's size does not grow with the data. Examples are read twice: once to choose the bins,
+once to count.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from models.features import Feature
+from monitoring.bins import Bins, Kind, bytes_of, category_bins, is_time, number_bins, text_of, time_bins
+from monitoring.diagnosis.summaries import CategoricalSummary, NumericSummary
+from monitoring.rows import is_number
+
+Key = tuple[str, Kind]
+"""A feature, and how it is counted."""
+
+Counts = dict[Key, np.ndarray]
+"""int64 [bins] or [blocks, bins]."""
+
+Summary = NumericSummary | CategoricalSummary
+
+_PROFILE_FILE = "profile.json"
+_COUNTS_FILE = "counts.npz"
+_FEWEST_BLOCK_ROWS = 256
+_MOST_BLOCKS = 1024
+_MOST_VALUES = 50_000
+"""Of a category: of one with more, such as an id that never repeats, only the most frequent are known."""
+
+
+def block_rows(rows: int) -> int:
+    """The rows of a block, given those of the window."""
+    return max(_FEWEST_BLOCK_ROWS, -(-rows // _MOST_BLOCKS))
+
+
+@dataclass(frozen=True)
+class Profile:
+    """See the module."""
+
+    features: tuple[Feature, ...]
+    """What is watched: the model's features, and the label."""
+    bins: dict[Key, Bins]
+    spans: np.ndarray
+    """The span of each block, int64 [blocks], ascending."""
+    counts: Counts
+    """int64 [blocks, bins]."""
+    new_rows: dict[str, np.ndarray]
+    """By category: the rows of each block with a value that no earlier span has, int64 [blocks]."""
+    summaries: dict[str, Summary]
+    """Of the whole window."""
+    newest: dict[str, Summary] = field(default_factory=dict)
+    """Of its newest span alone."""
+
+    @property
+    def rows(self) -> int:
+        """Of the whole window."""
+        return int(next(iter(self.counts.values())).sum()) if self.counts else 0
+
+    @property
+    def newest_span(self) -> int:
+        """The number of the newest span."""
+        return int(self.spans[-1])
+
+    def only(self, blocks: np.ndarray) -> Profile:
+        """The profile of some blocks, bool [blocks]; the summaries stay those of the whole."""
+        return Profile(
+            self.features,
+            self.bins,
+            self.spans[blocks],
+            {key: counts[blocks] for key, counts in self.counts.items()},
+            {name: rows[blocks] for name, rows in self.new_rows.items()},
+            self.summaries,
+            self.newest,
+        )
+
+    def save(self, folder: Path) -> None:
+        """Writes `profile.json` and `counts.npz`."""
+        keys = list(self.bins)
+        described = {
+            "features": [feature.to_json() for feature in self.features],
+            "bins": [_bins_to_json(self.bins[key]) for key in keys],
+            "new_rows": sorted(self.new_rows),
+            "summaries": {name: _summary_to_json(each) for name, each in self.summaries.items()},
+            "newest": {name: _summary_to_json(each) for name, each in self.newest.items()},
+        }
+        arrays = {f"counts-{index}": _small(self.counts[key]) for index, key in enumerate(keys)}
+        arrays |= {f"new-{index}": _small(self.new_rows[name]) for index, name in enumerate(sorted(self.new_rows))}
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, spans=self.spans, **arrays)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / _COUNTS_FILE).write_bytes(buffer.getvalue())
+        (folder / _PROFILE_FILE).write_text(json.dumps(described), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> Profile:
+        """Reads what `save` wrote.
+
+        Raises:
+            OSError: It is not there.
+            ValueError: It is damaged.
+        """
+        described = json.loads((folder / _PROFILE_FILE).read_text(encoding="utf-8"))
+        bins = [_bins_from_json(each) for each in described["bins"]]
+        with np.load(folder / _COUNTS_FILE, allow_pickle=False) as arrays:
+            counts = [arrays[f"counts-{index}"].astype(np.int64) for index in range(len(bins))]
+            new = [arrays[f"new-{index}"].astype(np.int64) for index in range(len(described["new_rows"]))]
+            spans = arrays["spans"]
+        return cls(
+            tuple(Feature.from_json(each) for each in described["features"]),
+            {key_of(each): each for each in bins},
+            spans,
+            {key_of(each): array for each, array in zip(bins, counts, strict=True)},
+            dict(zip(described["new_rows"], new, strict=True)),
+            {name: _summary_from_json(each) for name, each in described["summaries"].items()},
+            {name: _summary_from_json(each) for name, each in described["newest"].items()},
+        )
+
+
+def key_of(bins: Bins) -> Key:
+    """The feature, and how it is counted."""
+    return bins.feature, bins.kind
+
+
+def count(rows: pa.RecordBatch, bins: Mapping[Key, Bins]) -> Counts:
+    """The rows by bin: int64 [bins] for each aspect."""
+    return {
+        key: np.bincount(each.indices(rows.column(each.feature)), minlength=len(each.labels))
+        for key, each in bins.items()
+        if each.feature in rows.schema.names
+    }
+
+
+def choose_bins(features: Sequence[Feature], survey: Survey) -> dict[Key, Bins]:
+    """The bins of every aspect of every feature that has a value."""
+    chosen: list[Bins] = []
+    for feature in features:
+        name = feature.name
+        if is_time(feature):
+            chosen += time_bins(name)
+        elif is_number(feature):
+            values = survey.numbers[name]
+            chosen += [number_bins(name, values[~np.isnan(values)])] if not np.isnan(values).all() else []
+        else:
+            chosen.append(category_bins(name, {value: rows for value, (rows, _) in survey.categories[name].items()}))
+    return {key_of(each): each for each in chosen}
+
+
+@dataclass
+class Survey:
+    """What the bins are chosen from; surveys of parts add up."""
+
+    numbers: dict[str, np.ndarray]
+    """A random part of each number's values, NaN where missing: float64 [rows]."""
+    categories: dict[str, dict[bytes, tuple[int, int]]]
+    """Each category's values → rows, and the first span that has it."""
+    rows: int = 0
+    missing: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def empty(cls, features: Sequence[Feature]) -> Survey:
+        """Of no rows."""
+        numbers = {each.name: np.empty(0) for each in features if is_number(each)}
+        names = [each.name for each in features if not is_number(each)]
+        return cls(numbers, {name: {} for name in names}, missing=dict.fromkeys(names, 0))
+
+    @classmethod
+    def of(
+        cls, rows: pa.RecordBatch, features: Sequence[Feature], span: int, share: float, generator: np.random.Generator
+    ) -> Survey:
+        """Of some rows of a span.
+
+        Args:
+            rows: See `monitoring.rows`.
+            features: What is watched.
+            span: Where they are from.
+            share: Of the numbers to keep.
+            generator: Chooses them.
+        """
+        chosen = generator.random(len(rows)) < share
+        numbers = {
+            each.name: np.asarray(rows.column(each.name).fill_null(np.nan), np.float64)[chosen]
+            for each in features
+            if is_number(each)
+        }
+        names = [each.name for each in features if not is_number(each)]
+        categories = {
+            name: {
+                each["values"]: (each["counts"], span)
+                for each in rows.column(name).value_counts().to_pylist()
+                if each["values"] is not None
+            }
+            for name in names
+        }
+        missing = {name: rows.column(name).null_count for name in names}
+        return cls(numbers, categories, rows=len(rows), missing=missing)
+
+    def __add__(self, other: Survey) -> Survey:
+        numbers = {name: np.concatenate([values, other.numbers[name]]) for name, values in self.numbers.items()}
+        categories = {name: _joined(values, other.categories[name]) for name, values in self.categories.items()}
+        missing = {name: rows + other.missing[name] for name, rows in self.missing.items()}
+        return Survey(numbers, categories, rows=self.rows + other.rows, missing=missing)
+
+    def summaries(self) -> dict[str, Summary]:
+        """What the diagnosis compares."""
+        found: dict[str, Summary] = {
+            name: NumericSummary.of(values) for name, values in self.numbers.items()
+        }
+        for name, values in self.categories.items():
+            present = sum(rows for rows, _ in values.values())
+            shares = {value: rows / present for value, (rows, _) in values.items()}
+            found[name] = CategoricalSummary(self.rows, self.missing[name] / max(self.rows, 1), shares)
+        return found
+
+
+def _joined(
+    first: dict[bytes, tuple[int, int]], second: dict[bytes, tuple[int, int]]
+) -> dict[bytes, tuple[int, int]]:
+    joined = dict(first)
+    for value, (rows, span) in second.items():
+        known = joined.get(value)
+        joined[value] = (rows, span) if known is None else (known[0] + rows, min(known[1], span))
+    if len(joined) <= _MOST_VALUES:
+        return joined
+    kept = sorted(joined, key=lambda value: (-joined[value][0], value))[:_MOST_VALUES]
+    return {value: joined[value] for value in kept}
+
+
+def _small(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.uint32)
+
+
+def _bins_to_json(bins: Bins) -> dict[str, Any]:
+    return {
+        "feature": bins.feature,
+        "kind": bins.kind.value,
+        "edges": list(bins.edges),
+        "values": list(bins.values),
+        "others": list(bins.others),
+    }
+
+
+def _bins_from_json(raw: dict[str, Any]) -> Bins:
+    lists = {name: tuple(raw[name]) for name in ("edges", "values", "others")}
+    return Bins(str(raw["feature"]), Kind(raw["kind"]), **lists)
+
+
+def _summary_to_json(summary: Summary) -> dict[str, Any]:
+    if isinstance(summary, CategoricalSummary):
+        shares = {text_of(value): share for value, share in summary.shares.items()}
+        return {"rows": summary.rows, "missing": summary.missing, "shares": shares}
+    return {
+        "rows": summary.rows,
+        "missing": summary.missing,
+        "quantiles": summary.quantiles.tolist(),
+        "top": list(summary.top.items()),
+        "distinct": summary.distinct,
+        "whole": summary.whole,
+    }
+
+
+def _summary_from_json(raw: dict[str, Any]) -> Summary:
+    if "shares" in raw:
+        shares = {bytes_of(text): share for text, share in raw["shares"].items()}
+        return CategoricalSummary(raw["rows"], raw["missing"], shares)
+    return NumericSummary(
+        raw["rows"],
+        raw["missing"],
+        np.asarray(raw["quantiles"], np.float64),
+        {value: share for value, share in raw["top"]},
+        raw["distinct"],
+        raw["whole"],
+    )

@@ -1,0 +1,182 @@
+"""Profiles the examples that a model is trained and evaluated on: a Beam element is a file of examples, not a row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from models.features import Feature
+from monitoring.bins import Bins
+from monitoring.examples import read_examples, rows_of
+from monitoring.profile import Counts, Key, Profile, Survey, block_rows, choose_bins
+
+_SAMPLED_ROWS = 50_000
+
+
+@dataclass(frozen=True)
+class ExamplesFile:
+    """A gzipped TFRecord file of tf.Examples."""
+
+    path: str
+    index: int
+    """Its place in the order of the data."""
+    span: int
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How a file is counted."""
+
+    features: tuple[Feature, ...]
+    bins: Mapping[Key, Bins]
+    first_spans: Mapping[str, Mapping[bytes, int]]
+    block_rows: int
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """The blocks of one file."""
+
+    file: ExamplesFile
+    counts: Counts
+    new_rows: dict[str, np.ndarray]
+
+
+class ProfileExamples(beam.PTransform):
+    """PBegin → one `Profile`.
+
+    Args:
+        files: All examples of the window.
+        features: What is watched.
+        rows: How many examples there are.
+    """
+
+    def __init__(self, files: Sequence[ExamplesFile], features: Sequence[Feature], rows: int) -> None:
+        super().__init__()
+        self._files = sorted(files, key=lambda file: file.index)
+        self._features = tuple(features)
+        self._rows = rows
+
+    def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
+        """Reads the examples twice: to choose bins, and to count."""
+        newest = max(file.span for file in self._files)
+        files = begin | "Files" >> beam.Create(self._files, reshuffle=True)
+        share = min(1.0, _SAMPLED_ROWS / max(self._rows, 1))
+        surveys = files | "Survey" >> beam.Map(_survey, self._features, share)
+        survey = surveys | "JoinSurveys" >> beam.CombineGlobally(_join_surveys).without_defaults()
+        of_newest = (
+            surveys
+            | "OfNewestSpan" >> beam.Filter(lambda each: each[0] == newest)
+            | "JoinNewest" >> beam.CombineGlobally(_join_surveys).without_defaults()
+        )
+        plan = survey | "ChooseBins" >> beam.Map(_plan, self._features, block_rows(self._rows))
+        blocks = files | "Count" >> beam.Map(_count, beam.pvalue.AsSingleton(plan))
+        return (
+            blocks
+            | "Gather" >> beam.combiners.ToList()
+            | "Assemble"
+            >> beam.Map(
+                _assemble,
+                beam.pvalue.AsSingleton(plan),
+                beam.pvalue.AsSingleton(survey),
+                beam.pvalue.AsSingleton(of_newest),
+            )
+        )
+
+
+_Surveyed = tuple[int, Survey]
+"""A span, and a survey of rows of it."""
+
+
+def _survey(file: ExamplesFile, features: Sequence[Feature], share: float) -> _Surveyed:
+    generator = np.random.default_rng(file.index)
+    survey = Survey.empty(features)
+    for rows in _batches(file, features):
+        survey += Survey.of(rows, features, file.span, share, generator)
+    return file.span, survey
+
+
+def _join_surveys(surveys: Iterable[_Surveyed]) -> _Surveyed:
+    """In the order of the spans, so that the result does not depend on Beam's."""
+    (span, survey), *others = sorted(surveys, key=lambda each: each[0])
+    for _, other in others:
+        survey += other
+    return span, survey
+
+
+def _plan(surveyed: _Surveyed, features: tuple[Feature, ...], rows: int) -> _Plan:
+    _, survey = surveyed
+    first_spans = {
+        name: {value: span for value, (_, span) in values.items()} for name, values in survey.categories.items()
+    }
+    return _Plan(features, choose_bins(features, survey), first_spans, rows)
+
+
+def _count(file: ExamplesFile, plan: _Plan) -> _Blocks:
+    aspects = {key: _BlockCounts(plan.block_rows, len(bins.labels)) for key, bins in plan.bins.items()}
+    new_rows = {name: _BlockCounts(plan.block_rows, 2) for name in plan.first_spans}
+    new_values = {
+        name: pa.array([value for value, span in first.items() if span >= file.span], pa.binary())
+        for name, first in plan.first_spans.items()
+    }
+    for rows in _batches(file, plan.features):
+        for key, counts in aspects.items():
+            counts.add(plan.bins[key].indices(rows.column(key[0])))
+        for name, counts in new_rows.items():
+            counts.add(np.asarray(pc.is_in(rows.column(name), new_values[name]), np.int64))
+    return _Blocks(
+        file,
+        {key: counts.blocks() for key, counts in aspects.items()},
+        {name: counts.blocks()[:, 1] for name, counts in new_rows.items()},
+    )
+
+
+class _BlockCounts:
+    """Counts rows by bin, block by block."""
+
+    def __init__(self, block_rows: int, size: int) -> None:
+        self._block_rows, self._size = block_rows, size
+        self._rows = 0
+        self._blocks: list[np.ndarray] = []
+
+    def add(self, indices: np.ndarray) -> None:
+        """The bins of the rows that follow."""
+        if not len(indices):
+            return
+        blocks = (self._rows + np.arange(len(indices))) // self._block_rows
+        self._rows += len(indices)
+        first, number = int(blocks[0]), int(blocks[-1] - blocks[0]) + 1
+        found = np.bincount((blocks - first) * self._size + indices, minlength=number * self._size)
+        for index, counts in enumerate(found.reshape(number, self._size), start=first):
+            if index < len(self._blocks):
+                self._blocks[index] += counts
+            else:
+                self._blocks.append(counts)
+
+    def blocks(self) -> np.ndarray:
+        """int64 [blocks, size]."""
+        return np.stack(self._blocks) if self._blocks else np.zeros((0, self._size), np.int64)
+
+
+def _batches(file: ExamplesFile, features: Sequence[Feature]) -> Iterator[pa.RecordBatch]:
+    for examples in read_examples(file.path):
+        yield rows_of(examples, features)
+
+
+def _assemble(blocks: list[_Blocks], plan: _Plan, survey: _Surveyed, newest: _Surveyed) -> Profile:
+    ordered = sorted(blocks, key=lambda each: each.file.index)
+    sizes = [len(next(iter(each.counts.values()))) for each in ordered]
+    profile = Profile(
+        plan.features,
+        dict(plan.bins),
+        np.repeat([each.file.span for each in ordered], sizes),
+        {key: np.concatenate([each.counts[key] for each in ordered]) for key in plan.bins},
+        {name: np.concatenate([each.new_rows[name] for each in ordered]) for name in plan.first_spans},
+        survey[1].summaries(),
+    )
+    return replace(profile, newest=newest[1].summaries())
