@@ -58,6 +58,7 @@ class Shard:
     block: Block
     columns: tuple[str, ...]
     split: str | None
+    span: int = 0
 
 
 def count_of(split: str) -> str:

@@ -55,6 +55,13 @@ class TrainingConfig(Strict):
     """How the model is fitted."""
 
     epochs: PositiveInt = 3
+    warm_start: bool = False
+    """Start with the weights of the last blessed model of an earlier window, if architecture and features are the
+    same (`models.warm_start`), else afresh. It can help only where training stops before it has converged. Where a
+    fresh model converges in an epoch, as on the flights (`benchmarks/warm_start.py`), it is more of the same
+    training, and overfits earlier: measure before turning it on."""
+    warm_epochs: PositiveInt | None = None
+    """The epochs after a warm start; None for as many as after a fresh one."""
     batch_size: PositiveInt = 1024
     learning_rate: PositiveFloat = 1e-3
     weight_decay: NonNegativeFloat = 1e-4

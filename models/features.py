@@ -85,6 +85,21 @@ def model_features(schema: schema_pb2.Schema, config: FeaturesConfig, label: str
     return features
 
 
+def label_feature(label: str, schema: schema_pb2.Schema) -> Feature:
+    """The label as a number, for what watches it beside the features.
+
+    Raises:
+        SchemaError: The schema does not have it.
+    """
+    found = next((feature for feature in schema.feature if feature.name == label), None)
+    if found is None:
+        raise SchemaError(
+            f"The schema does not have the label {label!r}",
+            expected=f"one of {', '.join(sorted(feature.name for feature in schema.feature))}",
+        )
+    return Feature(label, Role.NUMERIC, found.type, is_required(found))
+
+
 def _require_plain_name(name: str) -> None:
     """TensorFlow makes arguments of a signature's input names, and alters or refuses what is no identifier."""
     if not (name.isascii() and name.isidentifier()) or keyword.iskeyword(name) or name == "self":

@@ -18,6 +18,7 @@ from models.config import LabelConfig, ModelConfig, TrainingConfig
 from models.features import Feature
 from models.preprocessing import id_count, input_shapes
 from models.signatures import ServedModel
+from models.warm_start import begin, leave, meaning_of
 from schema.errors import DataError
 
 KERAS_MODEL = "model.keras"
@@ -35,7 +36,8 @@ def run_fn(fn_args: FnArgs) -> None:
     """Trains and exports one model.
 
     Args:
-        fn_args: From TFX. `custom_config` holds `features`, `label`, `model` and `training` as plain values.
+        fn_args: From TFX. `custom_config` holds `features`, `label`, `model` and `training` as plain values;
+            `base_model` is the model to start from, if any.
 
     Raises:
         DataError: There are no transformed examples.
@@ -50,15 +52,19 @@ def run_fn(fn_args: FnArgs) -> None:
     tf.config.experimental.enable_op_determinism()
     transform = tft.TFTransformOutput(fn_args.transform_graph_path)
     model = build(architecture, model_inputs(features, transform))
+    meaning = meaning_of(model, features, label, transform)
+    start = begin(model, meaning, training, fn_args.base_model)
+    start.save(Path(fn_args.model_run_dir))
     compile_model(model, label, training)
     model.summary(print_fn=logging.info)
     train = examples_dataset(fn_args.train_files, transform, label.name, training, shuffle=True)
     history = keras.callbacks.CSVLogger(Path(fn_args.model_run_dir) / HISTORY)
-    model.fit(train, epochs=training.epochs, verbose=2, callbacks=[history])
+    model.fit(train, epochs=start.epochs, verbose=2, callbacks=[history])
     model.evaluate(examples_dataset(fn_args.eval_files, transform, label.name, training, shuffle=False), verbose=2)
 
     model.save(Path(fn_args.model_run_dir) / KERAS_MODEL)
     ServedModel(model, transform, features, label.task).save(fn_args.serving_model_dir)
+    leave(model, meaning, fn_args.serving_model_dir)
 
 
 def model_inputs(features: list[Feature], transform: tft.TFTransformOutput) -> list[ModelInput]:

@@ -24,10 +24,13 @@ OTHER = "(other known values)"
 _NUMBER_BINS = 20
 _FREQUENT = 60
 _FEW_VALUES = 24
+_SAME = 1e-5
+"""Relative: a float32 and the number that it was are the same value."""
 _HOUR = 3600
 _DAY = 24 * _HOUR
 _THURSDAY = 3
 """Of 1970-01-01, counted from Monday."""
+HOURS = tuple(f"{hour}:00" for hour in range(24))
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
@@ -50,7 +53,7 @@ class Bins:
     feature: str
     kind: Kind
     edges: tuple[float, ...] = ()
-    """NUMBERS: the inner edges; a value at an edge is in the bin above it."""
+    """NUMBERS: a value at an edge is in the bin above it; the first and the last bins are outside the training rows."""
     values: tuple[str, ...] = ()
     """VALUES and CATEGORIES: the value of each bin, as text."""
     others: tuple[str, ...] = ()
@@ -71,7 +74,7 @@ class Bins:
             between = (f"{low:.6g} to {high:.6g}" for low, high in itertools.pairwise(self.edges))
             return (f"below {self.edges[0]:.6g}", *between, f"above {self.edges[-1]:.6g}")
         if self.kind is Kind.HOURS:
-            return tuple(f"{hour}:00" for hour in range(24))
+            return HOURS
         if self.kind is Kind.WEEKDAYS:
             return WEEKDAYS
         return (*self.values, OTHER) if self.kind is Kind.CATEGORIES else self.values
@@ -93,7 +96,8 @@ class Bins:
         if self.kind is Kind.VALUES:
             known = np.asarray([float(value) for value in self.values])
             place = np.minimum(np.searchsorted(known, numbers), len(known) - 1)
-            return np.where(known[place] == numbers, place, unseen)
+            place -= (place > 0) & (np.abs(known[place - 1] - numbers) < np.abs(known[place] - numbers))
+            return np.where(np.isclose(known[place], numbers, rtol=_SAME, atol=0), place, unseen)
         whole = np.floor(np.where(np.isfinite(numbers), numbers, 0)).astype(np.int64)
         return whole // _HOUR % 24 if self.kind is Kind.HOURS else (whole // _DAY + _THURSDAY) % 7
 
@@ -128,11 +132,16 @@ def number_bins(feature: str, values: np.ndarray) -> Bins:
     distinct, counts = np.unique(values, return_counts=True)
     if len(distinct) <= _FEW_VALUES:
         return Bins(feature, Kind.VALUES, values=tuple(repr(float(value)) for value in distinct))
-    quantiles = np.quantile(values, np.linspace(0, 1, _NUMBER_BINS + 1)[1:-1], method="inverted_cdf")
-    edges = sorted({float(each) for each in quantiles} | {float(distinct[0]), float(np.nextafter(distinct[-1], np.inf))})
-    frequent = distinct[counts > len(values) / _NUMBER_BINS]  # a value with a bin's worth of rows gets a bin of its own
-    edges = sorted({*edges, *frequent.tolist(), *np.nextafter(frequent, np.inf).tolist()})
-    return Bins(feature, Kind.NUMBERS, edges=tuple(edges))
+    frequent = counts > len(values) / _NUMBER_BINS  # a value with a bin's worth of rows gets a bin of its own
+    ranks = np.searchsorted(np.cumsum(counts), np.arange(1, _NUMBER_BINS) * len(values) / _NUMBER_BINS)
+    starts = np.unique(np.concatenate([[0], ranks, np.flatnonzero(frequent), np.flatnonzero(frequent) + 1]))
+    return Bins(feature, Kind.NUMBERS, edges=tuple(_between(distinct)[np.append(starts[starts < len(distinct)], -1)]))
+
+
+def _between(distinct: np.ndarray) -> np.ndarray:
+    """Edges halfway between neighbouring values, so that a rounded value stays in its bin: [values + 1]."""
+    middle = (distinct[1:] + distinct[:-1]) / 2
+    return np.concatenate([[2 * distinct[0] - middle[0]], middle, [2 * distinct[-1] - middle[-1]]])
 
 
 def category_bins(feature: str, counts: dict[bytes, int]) -> Bins:

@@ -17,7 +17,9 @@ from enum import Enum
 import numpy as np
 from scipy import stats
 
-_DRAWS = 400
+_MOST_DRAWS = 1024
+_AS_BEFORE = 1.1
+"""What has been in the training window is normal when it comes again, give or take a tenth."""
 _LARGEST_PART = 0.5
 """Of the rows, for a draw: the rest is what it is compared with."""
 
@@ -48,14 +50,17 @@ class Draws:
 def draw(
     blocks: np.ndarray, spans: np.ndarray, rows: int, against: Against, generator: np.random.Generator
 ) -> Draws | None:
-    """Draws stretches of about `rows` consecutive rows, if the training data has enough of them.
+    """Takes stretches of about `rows` consecutive rows, if the training data has enough of them.
+
+    Every block starts one (or evenly spread ones do): so what happened once in the training window, such as a day
+    without weather, is within the band.
 
     Args:
         blocks: Counts of consecutive rows, int64 [blocks, bins], in the order of the data.
         spans: The number of the span of each block, int64 [blocks], ascending.
         rows: How many rows are to be judged.
         against: What each is compared with.
-        generator: Chooses.
+        generator: Thins blocks that have more rows than that.
     """
     sizes = blocks.sum(axis=1)
     block_rows = max(1.0, float(np.median(sizes)))
@@ -64,7 +69,8 @@ def draw(
     if longest < 1:
         return None
     length = int(np.clip(round(rows / block_rows), 1, longest))
-    starts = generator.integers(first_start, len(blocks) - length + 1, _DRAWS)
+    last_start = len(blocks) - length
+    starts = np.unique(np.linspace(first_start, last_start, min(_MOST_DRAWS, last_start - first_start + 1)).astype(int))
     sums = np.concatenate([np.zeros((1, blocks.shape[1]), np.int64), np.cumsum(blocks, axis=0)])
     current = sums[starts + length] - sums[starts]
     reference = _others(sums, spans, starts, length) if against is Against.WINDOW else _before(sums, spans, starts)
@@ -82,7 +88,7 @@ def threshold(draws: Draws, statistic: Statistic, rate: float) -> float:
         rate: The chance of a false alarm.
     """
     values = statistic(draws.reference, draws.current)
-    largest = float(values.max())
+    largest = float(values.max()) * _AS_BEFORE
     mean, variance = float(values.mean()), float(values.var(ddof=1)) * (1 + 1 / draws.independent)
     if not 0 < mean < 1 or variance <= 0 or variance >= mean * (1 - mean):
         return largest

@@ -56,9 +56,9 @@ class Profile:
     """int64 [blocks, bins]."""
     new_rows: dict[str, np.ndarray]
     """By category: the rows of each block with a value that no earlier span has, int64 [blocks]."""
-    summaries: dict[str, Summary]
-    """Of the whole window."""
-    newest: dict[str, Summary] = field(default_factory=dict)
+    earlier: dict[str, Summary]
+    """Of the window without its newest span (of all, if that is the only one)."""
+    newest: dict[str, Summary]
     """Of its newest span alone."""
 
     @property
@@ -79,7 +79,7 @@ class Profile:
             self.spans[blocks],
             {key: counts[blocks] for key, counts in self.counts.items()},
             {name: rows[blocks] for name, rows in self.new_rows.items()},
-            self.summaries,
+            self.earlier,
             self.newest,
         )
 
@@ -90,7 +90,7 @@ class Profile:
             "features": [feature.to_json() for feature in self.features],
             "bins": [_bins_to_json(self.bins[key]) for key in keys],
             "new_rows": sorted(self.new_rows),
-            "summaries": {name: _summary_to_json(each) for name, each in self.summaries.items()},
+            "earlier": {name: _summary_to_json(each) for name, each in self.earlier.items()},
             "newest": {name: _summary_to_json(each) for name, each in self.newest.items()},
         }
         arrays = {f"counts-{index}": _small(self.counts[key]) for index, key in enumerate(keys)}
@@ -121,7 +121,7 @@ class Profile:
             spans,
             {key_of(each): array for each, array in zip(bins, counts, strict=True)},
             dict(zip(described["new_rows"], new, strict=True)),
-            {name: _summary_from_json(each) for name, each in described["summaries"].items()},
+            {name: _summary_from_json(each) for name, each in described["earlier"].items()},
             {name: _summary_from_json(each) for name, each in described["newest"].items()},
         )
 
@@ -212,9 +212,7 @@ class Survey:
 
     def summaries(self) -> dict[str, Summary]:
         """What the diagnosis compares."""
-        found: dict[str, Summary] = {
-            name: NumericSummary.of(values) for name, values in self.numbers.items()
-        }
+        found: dict[str, Summary] = {name: NumericSummary.of(values) for name, values in self.numbers.items()}
         for name, values in self.categories.items():
             present = sum(rows for rows, _ in values.values())
             shares = {value: rows / present for value, (rows, _) in values.items()}
@@ -222,9 +220,7 @@ class Survey:
         return found
 
 
-def _joined(
-    first: dict[bytes, tuple[int, int]], second: dict[bytes, tuple[int, int]]
-) -> dict[bytes, tuple[int, int]]:
+def _joined(first: dict[bytes, tuple[int, int]], second: dict[bytes, tuple[int, int]]) -> dict[bytes, tuple[int, int]]:
     joined = dict(first)
     for value, (rows, span) in second.items():
         known = joined.get(value)
@@ -276,7 +272,7 @@ def _summary_from_json(raw: dict[str, Any]) -> Summary:
         raw["rows"],
         raw["missing"],
         np.asarray(raw["quantiles"], np.float64),
-        {value: share for value, share in raw["top"]},
+        dict(raw["top"]),
         raw["distinct"],
         raw["whole"],
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import apache_beam as beam
 import numpy as np
@@ -26,6 +26,7 @@ class ExamplesFile:
     index: int
     """Its place in the order of the data."""
     span: int
+    is_eval: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,26 +67,20 @@ class ProfileExamples(beam.PTransform):
         """Reads the examples twice: to choose bins, and to count."""
         newest = max(file.span for file in self._files)
         files = begin | "Files" >> beam.Create(self._files, reshuffle=True)
-        share = min(1.0, _SAMPLED_ROWS / max(self._rows, 1))
-        surveys = files | "Survey" >> beam.Map(_survey, self._features, share)
-        survey = surveys | "JoinSurveys" >> beam.CombineGlobally(_join_surveys).without_defaults()
-        of_newest = (
-            surveys
-            | "OfNewestSpan" >> beam.Filter(lambda each: each[0] == newest)
-            | "JoinNewest" >> beam.CombineGlobally(_join_surveys).without_defaults()
+        share, size = min(1.0, _SAMPLED_ROWS / max(self._rows, 1)), block_rows(self._rows)
+        surveys = (
+            files
+            | "Survey" >> beam.Map(_survey, self._features, share)
+            | "ByAge" >> beam.Map(lambda surveyed: (surveyed[0] == newest, surveyed))
+            | "JoinSurveys" >> beam.CombinePerKey(_join_surveys)
         )
-        plan = survey | "ChooseBins" >> beam.Map(_plan, self._features, block_rows(self._rows))
-        blocks = files | "Count" >> beam.Map(_count, beam.pvalue.AsSingleton(plan))
+        by_age = beam.pvalue.AsDict(surveys)
+        plan = begin | "Begin" >> beam.Create([None]) | "Plan" >> beam.Map(_plan, by_age, self._features, size)
         return (
-            blocks
+            files
+            | "Count" >> beam.Map(_count, beam.pvalue.AsSingleton(plan))
             | "Gather" >> beam.combiners.ToList()
-            | "Assemble"
-            >> beam.Map(
-                _assemble,
-                beam.pvalue.AsSingleton(plan),
-                beam.pvalue.AsSingleton(survey),
-                beam.pvalue.AsSingleton(of_newest),
-            )
+            | "Assemble" >> beam.Map(_assemble, beam.pvalue.AsSingleton(plan), by_age)
         )
 
 
@@ -109,8 +104,9 @@ def _join_surveys(surveys: Iterable[_Surveyed]) -> _Surveyed:
     return span, survey
 
 
-def _plan(surveyed: _Surveyed, features: tuple[Feature, ...], rows: int) -> _Plan:
-    _, survey = surveyed
+def _plan(nothing: None, by_age: dict[bool, _Surveyed], features: tuple[Feature, ...], rows: int) -> _Plan:
+    del nothing
+    _, survey = _join_surveys(by_age.values())
     first_spans = {
         name: {value: span for value, (_, span) in values.items()} for name, values in survey.categories.items()
     }
@@ -168,15 +164,17 @@ def _batches(file: ExamplesFile, features: Sequence[Feature]) -> Iterator[pa.Rec
         yield rows_of(examples, features)
 
 
-def _assemble(blocks: list[_Blocks], plan: _Plan, survey: _Surveyed, newest: _Surveyed) -> Profile:
+def _assemble(blocks: list[_Blocks], plan: _Plan, by_age: dict[bool, _Surveyed]) -> Profile:
     ordered = sorted(blocks, key=lambda each: each.file.index)
     sizes = [len(next(iter(each.counts.values()))) for each in ordered]
-    profile = Profile(
+    _, newest = by_age[True]
+    _, earlier = by_age.get(False, by_age[True])
+    return Profile(
         plan.features,
         dict(plan.bins),
         np.repeat([each.file.span for each in ordered], sizes),
         {key: np.concatenate([each.counts[key] for each in ordered]) for key in plan.bins},
         {name: np.concatenate([each.new_rows[name] for each in ordered]) for name in plan.first_spans},
-        survey[1].summaries(),
+        earlier.summaries(),
+        newest.summaries(),
     )
-    return replace(profile, newest=newest[1].summaries())

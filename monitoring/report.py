@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum
 from pathlib import Path
 
@@ -70,6 +71,16 @@ class Check(Strict):
     def excess(self) -> float:
         """How far the value is beyond its threshold; 1 is at the threshold."""
         return self.value / self.threshold if self.threshold > 0 else (float("inf") if self.value > 0 else 0.0)
+
+
+def leading(checks: Iterable[Check]) -> tuple[Check, ...]:
+    """One alarm for each subject, the first one that says what it looks like; in the order of the checks."""
+    best: dict[str, Check] = {}
+    for check in checks:
+        known = best.get(check.subject)
+        if check.state is State.ALARM and (known is None or (not known.diagnosis and check.diagnosis)):
+            best[check.subject] = check
+    return tuple(best.values())
 
 
 class QualityPoint(Strict):
@@ -178,6 +189,10 @@ class Report(Strict):
     def alarms(self) -> tuple[Check, ...]:
         """The checks that alarm, most important first."""
         return tuple(check for check in self.checks if check.state is State.ALARM)
+
+    def leading(self) -> tuple[Check, ...]:
+        """One alarm for each subject, the first one that says what it looks like."""
+        return leading(self.checks)
 
     def save(self, folder: Path) -> None:
         """Writes the report as JSON; a reader never sees half of one."""

@@ -1,6 +1,7 @@
 """Rows as monitoring sees them, wherever they come from: a request, an example, a table.
 
-Each watched feature is one column: numbers and times are float64, everything else is binary (whole numbers that are
+Each watched feature is one column: numbers and times are float64 (of float32's precision where the schema says FLOAT,
+which is what an example and a tensor hold), everything else is binary (whole numbers that are
 ids are written out in decimal). A missing value (null, NaN, empty text) is null, as everywhere in Headrace.
 """
 
@@ -12,10 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from tensorflow_metadata.proto.v0 import schema_pb2
 
 from models.features import Feature, Role
 
 _NUMBERS = (Role.NUMERIC, Role.TIME)
+_FLOAT = schema_pb2.FLOAT
 
 
 @dataclass(frozen=True)
@@ -50,9 +53,10 @@ def as_column(values: pa.Array, feature: Feature) -> pa.Array:
     """
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
-    if is_number(feature):
-        return _numbers(values)
-    return _texts(values)
+    if not is_number(feature):
+        return _texts(values)
+    numbers = _numbers(values)
+    return pc.cast(pc.cast(numbers, pa.float32(), safe=False), pa.float64()) if feature.type == _FLOAT else numbers
 
 
 def as_rows(columns: dict[str, pa.Array], features: Sequence[Feature], rows: int) -> pa.RecordBatch:
@@ -86,8 +90,12 @@ def _number(text: bytes | str | None) -> float | None:
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_binary(kind)
-                or pa.types.is_large_binary(kind))
+    return bool(
+        pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+    )
 
 
 def _texts(values: pa.Array) -> pa.Array:
@@ -96,13 +104,17 @@ def _texts(values: pa.Array) -> pa.Array:
     if pa.types.is_floating(values.type):  # an id that may be missing travels as DT_DOUBLE
         whole = np.asarray(pc.fill_null(values, np.nan), np.float64)
         present = ~np.isnan(whole)
-        is_whole = np.equal(np.floor(whole), whole)
-        values = pa.array([_decimal(v) if p else None for v, p in zip(whole.tolist(), present, strict=True)]) if not (
-            is_whole | ~present).all() else pa.array(np.where(present, whole, 0).astype(np.int64), mask=~present)
+        is_whole = np.equal(np.floor(whole), whole) & (np.abs(whole) < 2**63)
+        values = (
+            pa.array([_decimal(v) if p else None for v, p in zip(whole.tolist(), present, strict=True)])
+            if not (is_whole | ~present).all()
+            else pa.array(np.where(present, whole, 0).astype(np.int64), mask=~present)
+        )
     if not _is_text(values.type):
         values = pc.cast(values, pa.string())
     binary = pc.cast(values, pa.binary())
-    return pc.if_else(pc.equal(pc.binary_length(binary), 0), pa.scalar(None, pa.binary()), binary)
+    is_empty = np.asarray(pc.fill_null(pc.equal(pc.binary_length(binary), 0), True))
+    return binary.take(pa.array(np.arange(len(binary)), mask=is_empty))  # `if_else` corrupts slices in pyarrow 18
 
 
 def _decimal(value: float) -> str:

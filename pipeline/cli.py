@@ -71,6 +71,11 @@ def _parser() -> argparse.ArgumentParser:
     told = "ask the running server about rows, or score files in batch"
     add_predict_options(_command(commands, "predict", told, _predict))
 
+    monitor = _command(commands, "monitor", "compare what is served with what was trained on, and decide", _monitor)
+    monitor.add_argument("--version", metavar="V", type=_positive, help="which pushed version (default: the newest)")
+    monitor.add_argument("--log", metavar="DIR", help="a folder of request logs (default: serve.request_log)")
+    monitor.add_argument("--labels", metavar="FILES", help="tables with the identifier and the label (a glob)")
+
     config = _command(commands, "config", "check and show a pipeline's configuration", _config)
     config.add_argument("--resolved", action="store_true", help="with every default and absolute paths")
 
@@ -130,6 +135,12 @@ def _why(parsed: argparse.Namespace, console: Console) -> ExitCode:
     from pipeline.commands.why import why
 
     return why(console, _load(parsed), parsed.pipeline, parsed.subject, parsed.run)
+
+
+def _monitor(parsed: argparse.Namespace, console: Console) -> ExitCode:
+    from pipeline.commands.monitor import MonitorOptions, monitor
+
+    return monitor(console, _load(parsed), MonitorOptions(parsed.pipeline, parsed.version, parsed.log, parsed.labels))
 
 
 def _serve(arguments: Sequence[str]) -> ExitCode:

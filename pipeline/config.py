@@ -46,6 +46,12 @@ class PipelineConfig(Strict):
             raise ValueError(f"the label {self.label.name!r} is excluded from the features by being the label already")
         return self
 
+    @model_validator(mode="after")
+    def _warm_start_needs_time(self) -> PipelineConfig:
+        if self.training.warm_start and self.data.window is None:
+            raise ValueError("training.warm_start needs data.window: without spans no model is earlier than another")
+        return self
+
     @property
     def home(self) -> Path:
         """The folder with this pipeline's metadata, artifacts and logs."""

@@ -16,19 +16,24 @@ from tfx.dsl.components.common.resolver import Resolver
 from tfx.orchestration import metadata
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import trainer_pb2
-from tfx.types import Channel
-from tfx.types.standard_artifacts import Model
+from tfx.types import BaseChannel, Channel
+from tfx.types.standard_artifacts import Examples, Model
 
 from data.spans import EVAL, TRAIN
-from models.features import model_features
+from models.features import label_feature, model_features
+from pipeline.beam import IN_MEMORY_RUNNER
 from pipeline.code import code_fingerprint
 from pipeline.components.artifacts import GateVerdict
+from pipeline.components.base_model import BaseModelStrategy
 from pipeline.components.baseline import LatestBlessedModelStrategy
+from pipeline.components.distribution_validator import DistributionValidator
 from pipeline.components.example_gen import ExampleGen
 from pipeline.components.gate import DataGate, InfraGate, Passed, QualityGate
 from pipeline.components.import_schema_gen import ImportSchemaGen
 from pipeline.components.infra_validator import InfraValidator
+from pipeline.components.last_good import LastGoodExamplesStrategy
 from pipeline.components.pusher import Pusher
+from pipeline.components.reference_gen import ReferenceGen
 from pipeline.config import PipelineConfig
 from pipeline.gates.quality import eval_config
 from pipeline.gates.verdict import GateName
@@ -37,8 +42,6 @@ from schema.contract import load_schema
 
 Accepted = Mapping[GateName, Mapping[str, str]]
 """What a person accepted: gate → key of the finding → reason."""
-
-IN_MEMORY_RUNNER = "--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 
 
 def build_pipeline(
@@ -82,9 +85,26 @@ def _nodes(config: PipelineConfig, accepted: Accepted) -> list[BaseNode]:
     example_validator = ExampleValidator(
         statistics=statistics_gen.outputs["statistics"], schema=schema_gen.outputs["schema"]
     )
+    last_good = Resolver(
+        strategy_class=LastGoodExamplesStrategy,
+        examples=Channel(type=Examples),
+        verdict=Channel(type=GateVerdict),
+        candidate=examples,
+    ).with_id("LastGoodExamples")
+    distribution_validator = DistributionValidator(
+        examples=examples,
+        schema=schema_gen.outputs["schema"],
+        last_good_examples=last_good.outputs["examples"],
+        features=json.dumps([*features, label_feature(config.label.name, schema).to_json()]),
+        label=config.label.name,
+        false_alarm_rate=config.monitor.false_alarm_rate,
+        fewest_rows=config.monitor.fewest_rows,
+        code=code_fingerprint("monitoring", "pipeline/components/distribution_validator.py"),
+    )
     data_gate = DataGate(
         examples=examples,
         anomalies=example_validator.outputs["anomalies"],
+        drift=distribution_validator.outputs["anomalies"],
         schema=schema_gen.outputs["schema"],
         config=config.gates.data.model_dump_json(),
         accepted=_accepted(accepted, GateName.DATA),
@@ -103,9 +123,11 @@ def _nodes(config: PipelineConfig, accepted: Accepted) -> list[BaseNode]:
             },
             disable_statistics=True,  # StatisticsGen has computed them
         )
+        base_model = _base_model(examples) if config.training.warm_start else None
         trainer = Trainer(
             examples=transform.outputs["transformed_examples"],
             transform_graph=transform.outputs["transform_graph"],
+            base_model=base_model.outputs["base_model"] if base_model else None,
             run_fn="models.trainer.run_fn",
             train_args=trainer_pb2.TrainArgs(splits=[TRAIN]),
             eval_args=trainer_pb2.EvalArgs(splits=[EVAL]),
@@ -135,6 +157,14 @@ def _nodes(config: PipelineConfig, accepted: Accepted) -> list[BaseNode]:
         )
 
         with Passed(infra_gate):  # first, because TFMA breaks on predictions that are not finite
+            reference_gen = ReferenceGen(
+                examples=examples,
+                model=model,
+                profile=distribution_validator.outputs["profile"],
+                label=config.label.model_dump_json(),
+                slices=json.dumps(config.monitor.slices),
+                code=code_fingerprint("monitoring", "serving/session_model.py", "pipeline/components/reference_gen.py"),
+            )
             baseline = Resolver(
                 strategy_class=LatestBlessedModelStrategy,
                 baseline=Channel(type=Model),
@@ -163,6 +193,7 @@ def _nodes(config: PipelineConfig, accepted: Accepted) -> list[BaseNode]:
                     schema=schema_gen.outputs["schema"],
                     statistics=statistics_gen.outputs["statistics"],
                     evaluation=evaluator.outputs["evaluation"],
+                    reference=reference_gen.outputs["reference"],
                     data_verdict=data_gate.outputs["verdict"],
                     quality_verdict=quality_gate.outputs["verdict"],
                     infra_verdict=infra_gate.outputs["verdict"],
@@ -174,10 +205,19 @@ def _nodes(config: PipelineConfig, accepted: Accepted) -> list[BaseNode]:
                 )
 
     return [
-        example_gen, statistics_gen, schema_gen, example_validator, data_gate,
-        transform, trainer, infra_validator, infra_gate,
-        baseline, evaluator, quality_gate, pusher,
+        example_gen, statistics_gen, schema_gen, example_validator, last_good, distribution_validator, data_gate,
+        transform, *([base_model] if base_model else []), trainer, infra_validator, infra_gate,
+        reference_gen, baseline, evaluator, quality_gate, pusher,
     ]  # fmt: skip
+
+
+def _base_model(examples: BaseChannel) -> Resolver:
+    return Resolver(
+        strategy_class=BaseModelStrategy,
+        base_model=Channel(type=Model),
+        verdict=Channel(type=GateVerdict),
+        examples=examples,
+    ).with_id("BaseModel")
 
 
 def _training(config: PipelineConfig, features: list[dict[str, Any]]) -> dict[str, Any]:

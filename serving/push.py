@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-PROVENANCE = Path("assets.extra", "headrace")
-"""Where a pushed model keeps what it came from; TensorFlow Serving ignores all of assets.extra but its warm-up."""
+from serving.durable import flush_folder, locked
+from serving.rollback import finish_interrupted, mark_as_candidate, retire
+from serving.versions import (
+    MANIFEST,
+    PROVENANCE,
+    Mark,
+    candidate,
+    candidate_path,
+    find,
+    free_number,
+    highest_number,
+    read_manifest,
+    rolled_back,
+    versions,
+)
 
-MANIFEST = "manifest.json"
+__all__ = ["MANIFEST", "PROVENANCE", "Pushed", "digest_of", "push", "read_manifest", "versions"]
+
 _INCOMING = ".incoming-"
-_LOCK = ".push.lock"
+_PUSH = "headrace push"
 
 
 @dataclass(frozen=True)
@@ -30,7 +41,11 @@ class Pushed:
     version: int
     path: Path
     is_new: bool
-    """False if the newest version already is this model, byte for byte."""
+    """False if this model, byte for byte, is the newest version already, or the candidate, or rolled back."""
+    is_candidate: bool = False
+    """Whether it is tried on a share of the traffic only, see `serving.canary`."""
+    refused: Mark | None = None
+    """Why it was not published: this model was rolled back before. Only `serving.rollback.restore` brings it back."""
 
 
 def push(
@@ -39,11 +54,13 @@ def push(
     provenance: Mapping[str, Path | str],
     manifest: Mapping[str, Any],
     finish: Callable[[Path], None] = lambda folder: None,
+    as_candidate: bool = False,
 ) -> Pushed:
     """Publishes a SavedModel as the next version below `base_path`.
 
     The copy is written beside the versions under a name that no server takes for one, flushed to the disk, and then
-    renamed. A push that is interrupted leaves no version; the next push removes its remains.
+    renamed. A push that is interrupted leaves no version; the next push removes its remains. A model that was rolled
+    back is not published again. A candidate that is being tried gives way to what is pushed.
 
     Args:
         model: The folder of the SavedModel.
@@ -51,48 +68,57 @@ def push(
         provenance: Files (or texts) to keep with the model, by relative path below `PROVENANCE`.
         manifest: Facts about the model; the version, the time and the model's digest are added.
         finish: Adds to the copy what is not the model's own, before anyone sees it.
+        as_candidate: Whether it is to be tried first. The first version of all answers at once.
 
     Raises:
+        UsageError: There is no number for a candidate.
         OSError: The disk is full or cannot be written to.
     """
-    base_path.mkdir(parents=True, exist_ok=True)
     digest = digest_of(model)
-    with _locked(base_path):
+    with locked(base_path):
         for remains in base_path.glob(f"{_INCOMING}*"):
             shutil.rmtree(remains)
-        newest = max(versions(base_path), default=0)
-        if newest and read_manifest(base_path / str(newest)).get("model_digest") == digest:
-            return Pushed(newest, base_path / str(newest), is_new=False)
-        version = max(int(time.time()), newest + 1)
+        finish_interrupted(base_path)
+        known = _pushed_before(base_path, digest)
+        if known is not None:
+            return known
+        version = max(int(time.time()), highest_number(base_path) + 1)
+        stable = max(versions(base_path), default=0)
+        number = free_number(base_path, stable) if as_candidate and stable else None
+        target = base_path / str(version) if number is None else candidate_path(base_path, number)
         incoming = base_path / f"{_INCOMING}{uuid.uuid4().hex}"
         try:
             shutil.copytree(model, incoming)
             facts = {**manifest, "version": version, "pushed_at": int(time.time()), "model_digest": digest}
             _write_provenance(incoming / PROVENANCE, {**provenance, MANIFEST: json.dumps(facts, indent=2)})
             finish(incoming)
+            if number is not None:
+                mark_as_candidate(incoming, version, number)
             _flush(incoming)
-            incoming.rename(base_path / str(version))
+            _retire_candidate(base_path, stable, version)
+            incoming.rename(target)
         except BaseException:
             shutil.rmtree(incoming, ignore_errors=True)
             raise
-        _flush_folder(base_path)
-    return Pushed(version, base_path / str(version), is_new=True)
+        flush_folder(base_path)
+    return Pushed(version, target, is_new=True, is_candidate=number is not None)
 
 
-def versions(base_path: Path) -> list[int]:
-    """The published versions, ascending."""
-    if not base_path.is_dir():
-        return []
-    return sorted(int(child.name) for child in base_path.iterdir() if child.is_dir() and child.name.isdecimal())
+def _pushed_before(base_path: Path, digest: str) -> Pushed | None:
+    """The newest version, the candidate, or a version that was rolled back, if it is this model."""
+    trial = candidate(base_path)
+    for version in [*([trial.version] if trial else []), *versions(base_path)[-1:], *rolled_back(base_path)]:
+        path = find(base_path, version)
+        if path is not None and read_manifest(path).get("model_digest") == digest:
+            is_candidate = trial is not None and trial.version == version
+            return Pushed(version, path, False, is_candidate, rolled_back(base_path).get(version))
+    return None
 
 
-def read_manifest(version_path: Path) -> dict[str, Any]:
-    """The facts that `push` left with a version; empty for a version that was not pushed by Headrace."""
-    path = version_path / PROVENANCE / MANIFEST
-    if not path.is_file():
-        return {}
-    facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return facts
+def _retire_candidate(base_path: Path, stable: int, version: int) -> None:
+    trial = candidate(base_path)
+    if trial is not None:
+        retire(base_path, [trial.version], stable, f"version {version} was pushed while it was tried", _PUSH)
 
 
 def digest_of(folder: Path) -> str:
@@ -118,19 +144,4 @@ def _write_provenance(folder: Path, entries: Mapping[str, Path | str]) -> None:
 
 def _flush(folder: Path) -> None:
     for path in [*folder.rglob("*"), folder]:
-        _flush_folder(path)
-
-
-def _flush_folder(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-@contextmanager
-def _locked(base_path: Path) -> Iterator[None]:
-    with (base_path / _LOCK).open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        flush_folder(path)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from ml_metadata.proto import metadata_store_pb2 as pb
 
+from data.spans import Window, fingerprint
 from pipeline.commands.accept import accepted_findings
 from pipeline.config import PipelineConfig
 from pipeline.gates.verdict import GateName, Verdict
@@ -42,6 +43,8 @@ class RunOptions:
     force: frozenset[str] = frozenset()
     from_node: str | None = None
     until_node: str | None = None
+    span: int | None = None
+    """The span that evaluates, instead of `data.window.newest`."""
     jobs: int = field(default_factory=lambda: max(2, os.cpu_count() or 1))
 
 
@@ -55,7 +58,11 @@ def run(console: Console, config: PipelineConfig, options: RunOptions) -> ExitCo
     from pipeline.runners.lock import recover, run_lock
 
     started = time.monotonic()
+    if options.span is not None:
+        config = with_newest(config, options.span)
     window = preflight.check(config)
+    if config.data.window is not None:
+        config = with_newest(config, window.number)  # so that a span that arrives from now on changes nothing
     with run_lock(config.home):
         close_killed(config.home)
         run_id = _new_run(config.home)
@@ -68,8 +75,9 @@ def run(console: Console, config: PipelineConfig, options: RunOptions) -> ExitCo
             accepted = accepted_findings(history, reports, options.accept)
             console.print(f"{config.name}: {window.describe()}")
             runner = _runner(config, options, run_id, reports, accepted, _forced(options, history, reports))
+            runner.report.spans = _contents(window, options)
             try:
-                with Progress(console) as progress, _interruptible():
+                with Progress(console) as progress, interruptible():
                     runner.watch = progress
                     runner.run()
             except KeyboardInterrupt:
@@ -78,6 +86,31 @@ def run(console: Console, config: PipelineConfig, options: RunOptions) -> ExitCo
                 console.print(f"Interrupted. Finished nodes are kept: {_command(options.pipeline)} goes on from there.")
                 return ExitCode.INTERRUPTED
             return _conclude(console, config, options, runner, history, started)
+
+
+def with_newest(config: PipelineConfig, span: int) -> PipelineConfig:
+    """The configuration with the span that evaluates fixed.
+
+    Raises:
+        UsageError: The data has no window of spans.
+    """
+    if config.data.window is None:
+        raise UsageError(
+            f"There is no span {span}",
+            where="--span",
+            expected="a pipeline with data.window",
+            received="data.split: the rows are divided by a hash, not by time",
+            mend="Run it without --span.",
+        )
+    window = config.data.window.model_copy(update={"newest": span})
+    return config.model_copy(update={"data": config.data.model_copy(update={"window": window})})
+
+
+def _contents(window: Window, options: RunOptions) -> dict[int, str]:
+    """The fingerprint of each span's content; nothing for a run of some nodes, which may not have read them."""
+    if window.eval_span is None or options.from_node or options.until_node:
+        return {}
+    return {span.number: fingerprint([span]) for span in window.spans}
 
 
 def _forced(options: RunOptions, history: History, reports: list[RunReport]) -> dict[str, str]:
@@ -132,16 +165,21 @@ def _conclude(
         show_verdict(console, verdict, options.pipeline)
     closed = [verdict for verdict in verdicts if not verdict.passed]
     code = _exit_code(runner, closed)
-    outcome = {ExitCode.OK: "succeeded", ExitCode.NODE: "failed"}.get(code, "stopped" if closed else "failed")
     report.error = "; ".join(str(error) for error in runner.errors.values())
+    report.seconds = time.monotonic() - started
+    if code is ExitCode.OK:
+        outcome, report.headline = "succeeded", _pushed_line(history, report)
+    elif closed and not runner.errors:
+        gates = " and the ".join(verdict.gate.value for verdict in closed)
+        outcome = "stopped"
+        report.headline = f"Stopped by the {gates} gate after {report.seconds:.0f} s; nothing was pushed."
+    else:
+        outcome, report.headline = "failed", report.error
     _close(report, config.home, outcome, started)
     for error in runner.errors.values():
         show_error(console, error)
-    if code is ExitCode.OK:
-        console.print(_pushed_line(history, report))
-    elif closed and not runner.errors:
-        gates = " and the ".join(verdict.gate.value for verdict in closed)
-        console.print(f"Stopped by the {gates} gate after {report.seconds:.0f} s; nothing was pushed.")
+    if not runner.errors and report.headline:
+        console.print(report.headline)
     console.print(f"Logs: {run_folder(config.home, report.run_id)}")
     return code
 
@@ -190,7 +228,7 @@ def _new_run(home: Path) -> str:
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
+def interruptible() -> Iterator[None]:
     """SIGTERM interrupts like Ctrl-C."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:

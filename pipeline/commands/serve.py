@@ -8,6 +8,9 @@ from typing import Any
 from pipeline.config import PipelineConfig, find_config, load_config
 from serving.server.__main__ import main
 
+_OWN_MODELS = ("--model_base_path", "--model_name", "--model_config_file")
+_POLL_SECONDS = 1.0
+
 
 def serve(arguments: Sequence[str]) -> int:
     """Serves until it is told to end.
@@ -20,10 +23,27 @@ def serve(arguments: Sequence[str]) -> int:
 
     Raises:
         ConfigError: The pipeline does not exist, or its YAML is wrong.
+        UsageError: A candidate is to be tried, and the push path is a URL.
     """
     if not arguments or arguments[0].startswith("-"):
         return main(arguments)
-    return main(arguments[1:], **flags_of(load_config(find_config(arguments[0]))))
+    config, flags = load_config(find_config(arguments[0])), arguments[1:]
+    labels = {} if any(flag.split("=")[0] in _OWN_MODELS for flag in flags) else label_flags(config)
+    return main(flags, **flags_of(config), **labels)
+
+
+def label_flags(config: PipelineConfig) -> dict[str, Any]:
+    """The flags for `models.config`, which is brought up to date; none without `monitor.canary`."""
+    if config.monitor.canary is None:
+        return {}
+    from serving.canary import configure
+    from serving.versions import require_local
+
+    return {
+        "model_config_file": str(configure(require_local(config.push.path), config.name)),
+        "model_config_file_poll_wait_seconds": _POLL_SECONDS,
+        "allow_version_labels_for_unavailable_models": True,  # nothing is available when the server starts
+    }
 
 
 def flags_of(config: PipelineConfig) -> dict[str, Any]:

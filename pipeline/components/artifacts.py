@@ -13,3 +13,15 @@ class GateVerdict(artifact.Artifact):
     """
 
     TYPE_NAME = "GateVerdict"
+
+
+class ExampleProfile(artifact.Artifact):
+    """The examples of a window counted in bins: a `monitoring.profile.Profile` in the artifact's folder."""
+
+    TYPE_NAME = "ExampleProfile"
+
+
+class ModelReference(artifact.Artifact):
+    """What a served model is compared with: a `monitoring.reference.Reference` in the artifact's folder."""
+
+    TYPE_NAME = "ModelReference"

@@ -37,6 +37,8 @@ WINDOW = "window"
 _WINDOW = TypeAdapter(Window)
 COUNTS = "counts"
 """Custom property of the examples: JSON of the examples in each split and the rows left out, with reasons."""
+SHARD_SPANS = "shard_spans"
+"""Custom property of the examples: JSON list of the span that each shard is of, by the shard's index."""
 
 
 class ExampleGenDriver(driver.Driver):
@@ -84,10 +86,11 @@ class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
             hash_buckets={TRAIN: data.split.train, EVAL: data.split.eval} if data.split else {},
             temporary=f"{artifact.uri}/unfinished",
         )
+        planned = plan_shards(data, window, plan.types)
         fileio.makedirs(plan.temporary)
         try:
             with self._make_beam_pipeline() as pipeline:
-                shards = pipeline | "Blocks" >> beam.Create(plan_shards(data, window, plan.types), reshuffle=True)
+                shards = pipeline | "Blocks" >> beam.Create(planned, reshuffle=True)
                 _ = shards | "WriteExamples" >> beam.ParDo(WriteExamples(plan))
         except Exception as failure:
             raise error_of(plan) or failure from failure
@@ -95,6 +98,7 @@ class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
         _refuse_empty(counts, window, data)
         fileio.rmtree(plan.temporary)
         artifact.set_string_custom_property(COUNTS, json.dumps(counts))
+        artifact.set_string_custom_property(SHARD_SPANS, json.dumps([shard.span for shard in planned]))
         examples_utils.set_payload_format(artifact, example_gen_pb2.FORMAT_TF_EXAMPLE)
         examples_utils.set_file_format(artifact, "tfrecords_gzip")
 
@@ -152,8 +156,11 @@ def plan_shards(data: DataConfig, window: Window, types: dict[str, pa.DataType])
         split = None if window.eval_span is None else EVAL if span == window.eval_span else TRAIN
         for path in span.files:
             info = inspect(path, data.source.format, types)
-            blocks += [(block, tuple(info.columns), split) for block in info.blocks]
-    return [Shard(index, len(blocks), block, columns, split) for index, (block, columns, split) in enumerate(blocks)]
+            blocks += [(block, tuple(info.columns), split, span.number) for block in info.blocks]
+    return [
+        Shard(index, len(blocks), block, columns, split, span)
+        for index, (block, columns, split, span) in enumerate(blocks)
+    ]
 
 
 def _counts(result: beam.runners.runner.PipelineResult, data: DataConfig) -> dict[str, Any]:

@@ -26,15 +26,18 @@ from tfx.types.standard_artifacts import (
 )
 
 from pipeline.components.artifacts import GateVerdict
+from pipeline.components.distribution_validator import load_checks
 from pipeline.components.example_gen import COUNTS
 from pipeline.gates.config import DataGateConfig, GatesConfig
 from pipeline.gates.data import data_findings
+from pipeline.gates.drift import drift_findings
 from pipeline.gates.infra import load_report
 from pipeline.gates.quality import quality_findings
 from pipeline.gates.verdict import GateName, Verdict, decide
 from schema.contract import load_schema
 
 MODEL_ID = "model_id"
+EXAMPLES_ID = "examples_id"
 
 
 class Passed(conditional.Cond):
@@ -48,13 +51,14 @@ class Passed(conditional.Cond):
 def DataGate(
     examples: InputArtifact[Examples],
     anomalies: InputArtifact[ExampleAnomalies],
+    drift: InputArtifact[ExampleAnomalies],
     schema: InputArtifact[Schema],
     verdict: OutputArtifact[GateVerdict],
     config: Parameter[str],
     accepted: Parameter[str],
     code: Parameter[str],
 ) -> None:
-    """Judges the anomalies of every split, and how many examples there are."""
+    """Judges the anomalies of every split, how many examples there are, and how the newest span has drifted."""
     del code  # part of the cache key only
     by_split = {
         split: _read_anomalies(Path(anomalies.uri) / f"Split-{split}")
@@ -66,7 +70,9 @@ def DataGate(
         json.loads(examples.get_string_custom_property(COUNTS)),
         DataGateConfig.model_validate_json(config),
     )
+    findings += drift_findings(load_checks(Path(drift.uri)), DataGateConfig.model_validate_json(config))
     _publish(decide(GateName.DATA, findings, json.loads(accepted)), verdict)
+    verdict.set_int_custom_property(EXAMPLES_ID, examples.id)
 
 
 @component

@@ -7,6 +7,7 @@ blessing itself.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ from tfx.types import artifact_utils, component_spec, standard_artifacts
 from tfx.utils import path_utils
 
 from data.spans import TRAIN
-from pipeline.components.artifacts import GateVerdict
+from monitoring.reference import REFERENCE
+from pipeline.components.artifacts import GateVerdict, ModelReference
 from pipeline.gates.infra import REQUESTS_FILE
 from pipeline.gates.verdict import VERDICT_FILE
+from serving.canary import configure
 from serving.push import push
 from serving.records import read_records
 from serving.warmup import write_warmup
@@ -30,7 +33,7 @@ _VERDICTS = ("data_verdict", "quality_verdict", "infra_verdict")
 
 
 class PusherExecutor(base_executor.BaseExecutor):
-    """Publishes the model, or finds it already published."""
+    """Publishes the model (as a candidate, with `monitor.canary`), or finds it published, or rolled back, before."""
 
     def Do(
         self,
@@ -39,6 +42,9 @@ class PusherExecutor(base_executor.BaseExecutor):
         exec_properties: dict[str, Any],
     ) -> None:
         """Pushes, and records the version in the PushedModel artifact.
+
+        Its custom properties: `pushed_version`, `pushed_destination`, `is_new`, `is_candidate`, and `pushed`, which is
+        0 if the model was rolled back before and is not published again; then `refused` is why it was rolled back.
 
         Raises:
             OSError: The disk is full or cannot be written to; nothing is published then.
@@ -49,13 +55,16 @@ class PusherExecutor(base_executor.BaseExecutor):
             SCHEMA_FILE: uris["schema"] / SCHEMA_FILE,
             f"statistics/{STATISTICS_FILE}": uris["statistics"] / f"Split-{TRAIN}" / STATISTICS_FILE,
             "evaluation": uris["evaluation"],
+            str(REFERENCE): uris["reference"],
             "config.json": exec_properties["config"],
         }
         provenance |= {f"verdicts/{key}.json": uris[key] / VERDICT_FILE for key in _VERDICTS}
         examples = artifact_utils.get_single_instance(input_dict["examples"])
+        base_path = Path(exec_properties["path"])
+        is_tried = json.loads(exec_properties["config"])["monitor"]["canary"] is not None
         pushed = push(
             Path(path_utils.serving_model_path(model.uri)),
-            Path(exec_properties["path"]),
+            base_path,
             provenance,
             {
                 "pipeline": exec_properties["pipeline"],
@@ -64,12 +73,18 @@ class PusherExecutor(base_executor.BaseExecutor):
                 "window": examples.get_string_custom_property("window"),
             },
             lambda folder: write_warmup(folder, _requests(uris["infra_blessing"]), exec_properties["pipeline"]),
+            as_candidate=is_tried,
         )
+        if is_tried:
+            configure(base_path, exec_properties["pipeline"])
         artifact = artifact_utils.get_single_instance(output_dict["pushed_model"])
         artifact.set_string_custom_property("pushed_destination", str(pushed.path))
         artifact.set_string_custom_property("pushed_version", str(pushed.version))
-        artifact.set_int_custom_property("pushed", 1)
+        artifact.set_int_custom_property("pushed", int(pushed.refused is None))
         artifact.set_int_custom_property("is_new", int(pushed.is_new))
+        artifact.set_int_custom_property("is_candidate", int(pushed.is_candidate))
+        if pushed.refused is not None:
+            artifact.set_string_custom_property("refused", pushed.refused.reason)
 
 
 def _requests(blessing: Path) -> list[predict_pb2.PredictRequest]:
@@ -87,6 +102,7 @@ class PusherSpec(component_spec.ComponentSpec):
         "schema": component_spec.ChannelParameter(type=standard_artifacts.Schema),
         "statistics": component_spec.ChannelParameter(type=standard_artifacts.ExampleStatistics),
         "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
+        "reference": component_spec.ChannelParameter(type=ModelReference),
         "infra_blessing": component_spec.ChannelParameter(type=standard_artifacts.InfraBlessing),
         **{key: component_spec.ChannelParameter(type=GateVerdict) for key in _VERDICTS},
     }

@@ -18,6 +18,9 @@ class DataGateConfig(Strict):
     """The largest share of rows that `data.drop` may leave out."""
     fewest_examples: PositiveInt = 100
     """In each split: with fewer, neither training nor a metric means anything."""
+    drift: Literal["stop_faults", "note", "stop"] = "stop_faults"
+    """What the newest span's drift does: `stop_faults` stops what looks like an error in the data and notes what looks
+    like a change of the world, which training is the cure for; `note` stops nothing; `stop` stops at both."""
 
 
 class QualityBound(Strict):

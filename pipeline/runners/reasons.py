@@ -23,11 +23,15 @@ def cached_reason(history: History, execution: pb.Execution) -> str:
 
 def resolved_reason(history: History, execution: pb.Execution) -> str:
     """What a resolver found."""
-    models = history.artifacts(execution.id, pb.Event.INTERNAL_OUTPUT).get("baseline", [])
+    is_start = history.node_of(execution.id) == "BaseModel"
+    found = history.artifacts(execution.id, pb.Event.INTERNAL_OUTPUT)
+    models = found.get("base_model" if is_start else "baseline", [])
     if not models:
-        return "there is no blessed model yet, so there is no baseline"
+        nothing = "no earlier span has a blessed model, so training starts afresh"
+        return nothing if is_start else "there is no blessed model yet, so there is no baseline"
     producer = history.producer(models[0].id)
-    return f"the baseline is model {models[0].id}" + (f" of run {history.run_of(producer)}" if producer else "")
+    what = "training may start from" if is_start else "the baseline is"
+    return f"{what} model {models[0].id}" + (f" of run {history.run_of(producer)}" if producer else "")
 
 
 def ran_reason(history: History, node: str, execution: pb.Execution, *, forced: str | None) -> str:

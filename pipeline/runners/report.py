@@ -56,7 +56,23 @@ class RunReport:
     seconds: float = 0.0
     command: list[str] = field(default_factory=list)
     outcome: str = "running"
+    """`running`, `succeeded`, `stopped` (by a gate), `failed`, `interrupted` or `killed`."""
     error: str = ""
+    headline: str = ""
+    """One line: how it ended."""
+    spans: dict[int, str] = field(default_factory=dict)
+    """The window: the fingerprint of each span's content, by number. Empty for data without time, and for a run of
+    some nodes only."""
+
+    @property
+    def newest(self) -> int | None:
+        """The span that evaluated, if `spans` is known."""
+        return max(self.spans, default=None)
+
+    @property
+    def has_decided(self) -> bool:
+        """Whether the window's model was pushed, or refused by a gate: nothing is left to do for it."""
+        return self.outcome in ("succeeded", "stopped")
 
     def save(self, home: Path) -> None:
         """Replaces the report on disk; a reader never sees half of one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -26,6 +27,7 @@ from serving.client.errors import (
 from serving.client.parts import CLASSES, VALUES, concatenated, open_log, open_transport, refuse_unknown, signature_for
 from serving.client.rows import Chunk, chunks
 from serving.client.signature import DEFAULT_SIGNATURE, Metadata, Signature, VersionStatus
+from serving.client.split import CANARY, Split
 from serving.client.transport import Certificates, Reply, Target, parse_address
 from serving.client.values import array_of
 
@@ -46,6 +48,8 @@ class Client:
         model: The model's name on the server.
         version: A version of it; None for the newest.
         label: Or a label, such as `stable`.
+        canary_share: The share of the requests that a candidate answers while one is tried (the label `canary`, see
+            `serving.canary`); all others name no label, which is the stable version. Without a candidate they all do.
         signature: What is asked unless a call says otherwise; None for `serving_default` in `predict`, and for the
             one that can in `classify` and `regress`.
         timeout: Seconds for one request with its retries.
@@ -61,7 +65,7 @@ class Client:
             follows the newest version a second behind: an answer does not tell who gave it, so it is asked for.
 
     Raises:
-        ValueError: The address is none, or both a version and a label are given.
+        ValueError: The address is none, or several of a version, a label and a canary's share are given.
         OSError: A certificate cannot be read.
         SchemaError: The schema cannot be read.
     """
@@ -73,6 +77,7 @@ class Client:
         *,
         version: int | None = None,
         label: str | None = None,
+        canary_share: float = 0.0,
         signature: str | None = None,
         timeout: float = 30.0,
         retries: int = 4,
@@ -85,6 +90,10 @@ class Client:
     ) -> None:
         if version is not None and label is not None:
             raise ValueError(f"expected a version or a label, received both: {version} and {label!r}")
+        if not 0 <= canary_share <= 1 or (canary_share and (version is not None or label is not None)):
+            raise ValueError(
+                f"expected a canary_share from 0 to 1, without a version or a label, received {canary_share}"
+            )
         if timeout <= 0 or batch_size < 1 or retries < 0:
             raise ValueError(
                 f"expected timeout > 0, batch_size ≥ 1 and retries ≥ 0, received {timeout}, {batch_size}, {retries}"
@@ -100,9 +109,12 @@ class Client:
         self._lock = threading.Lock()
         self._log = open_log(request_log, model)
         self._transport = open_transport(self._address, certificates or Certificates(), headers or {})
+        self._split = Split(canary_share) if canary_share else None
+        self._candidate = copy.copy(self)  # knows other signatures; the connections and the log are the same
+        self._candidate._target = Target(model, label=CANARY)
 
     def predict(
-        self, rows: Any, *, signature: str | None = None, timeout: float | None = None
+        self, rows: Any, *, signature: str | None = None, timeout: float | None = None, key: str | bytes | None = None
     ) -> dict[str, np.ndarray]:
         """The outputs of a signature: an array for each, its first dimension the rows in their order.
 
@@ -110,16 +122,18 @@ class Client:
             rows: An iterable of dicts, a DataFrame, an Arrow Table, RecordBatch or RecordBatchReader.
             signature: Instead of the client's.
             timeout: Seconds for each request with its retries, instead of the client's.
+            key: With a `canary_share`: the same key is always answered by the same side. None: each request of the
+                call is divided at random.
 
         Raises:
             ClientError: A row does not fit (then nothing of its request was sent), or there is no answer.
         """
         name = signature or self._signature_name or DEFAULT_SIGNATURE
-        replies = self._ask_all(rows, lambda chunk: self._predict(chunk, name, timeout))
+        replies = self._ask_all(rows, key, lambda side, chunk: side._predict(chunk, name, timeout))
         return concatenated(replies, lambda: self._signature(name, timeout).outputs, self._where)
 
     def classify(
-        self, rows: Any, *, signature: str | None = None, timeout: float | None = None
+        self, rows: Any, *, signature: str | None = None, timeout: float | None = None, key: str | bytes | None = None
     ) -> dict[str, np.ndarray]:
         """`classes`, text [rows, classes], and `scores`, float32 [rows, classes], of rows sent as tf.Examples.
 
@@ -127,25 +141,31 @@ class Client:
             rows: As for `predict`; a value may also be a list.
             signature: As for `predict`.
             timeout: As for `predict`.
+            key: As for `predict`.
 
         Raises:
             ClientError: As for `predict`.
         """
-        replies = self._ask_all(rows, lambda chunk: self._ask_examples("classify", chunk, signature, timeout))
+        replies = self._ask_all(
+            rows, key, lambda side, chunk: side._ask_examples("classify", chunk, signature, timeout)
+        )
         return concatenated(replies, lambda: CLASSES, self._where)
 
-    def regress(self, rows: Any, *, signature: str | None = None, timeout: float | None = None) -> np.ndarray:
+    def regress(
+        self, rows: Any, *, signature: str | None = None, timeout: float | None = None, key: str | bytes | None = None
+    ) -> np.ndarray:
         """The values, float32 [rows], of rows sent as tf.Examples.
 
         Args:
             rows: As for `classify`.
             signature: As for `predict`.
             timeout: As for `predict`.
+            key: As for `predict`.
 
         Raises:
             ClientError: As for `predict`.
         """
-        replies = self._ask_all(rows, lambda chunk: self._ask_examples("regress", chunk, signature, timeout))
+        replies = self._ask_all(rows, key, lambda side, chunk: side._ask_examples("regress", chunk, signature, timeout))
         return concatenated(replies, lambda: VALUES, self._where)["outputs"]
 
     def metadata(self, *, timeout: float | None = None) -> Metadata:
@@ -211,8 +231,17 @@ class Client:
     def _where(self) -> str:
         return f"{self._target} on {self._address}"
 
-    def _ask_all(self, rows: Any, ask: Callable[[Chunk], Reply]) -> list[Reply]:
-        return [self._current(partial(ask, chunk)) for chunk in chunks(rows, self._batch_size)]
+    def _ask_all(self, rows: Any, key: str | bytes | None, ask: Callable[[Client, Chunk], Reply]) -> list[Reply]:
+        return [self._ask_side(chunk, key, ask) for chunk in chunks(rows, self._batch_size)]
+
+    def _ask_side(self, chunk: Chunk, key: str | bytes | None, ask: Callable[[Client, Chunk], Reply]) -> Reply:
+        if self._split is not None and self._split.takes(key):
+            try:
+                return self._candidate._current(partial(ask, self._candidate, chunk))
+            except ClientError as error:
+                if not self._split.absent(error):
+                    raise
+        return self._current(partial(ask, self, chunk))
 
     def _attempt(self, ask: Callable[[float], Answer], timeout: float | None) -> Answer:
         return attempt(ask, self._timeout if timeout is None else timeout, self._retries, self._where)

@@ -57,3 +57,14 @@ def test_acceptance_reaches_its_gate_only(nodes) -> None:
         for node in ("DataGate", "InfraGate", "QualityGate")
     }
     assert accepted == {"DataGate": '{"key": "why"}', "InfraGate": "{}", "QualityGate": "{}"}
+
+
+@pytest.mark.parametrize("warm_start", [False, True])
+def test_a_base_model_is_resolved_only_for_a_warm_start(warm_start) -> None:
+    config = load_config(find_config("flights"))
+    config = config.model_copy(update={"training": config.training.model_copy(update={"warm_start": warm_start})})
+    compiled = compile_pipeline(build_pipeline(config, {}), "run")
+    by_id = {each.pipeline_node.node_info.id: each.pipeline_node for each in compiled.nodes}
+    assert ("BaseModel" in by_id) is warm_start
+    assert ("base_model" in by_id["Trainer"].inputs.inputs) is warm_start
+    assert "InfraGate" not in ancestors(by_id, "Trainer")

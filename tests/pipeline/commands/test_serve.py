@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 import yaml
 from projects import REPOSITORY
+from version_folders import write_versions
 
 from pipeline.cli import run_command
 from pipeline.commands.serve import flags_of
 from pipeline.config import load_config
 from schema.errors import ExitCode
+from serving.rollback import roll_back
 from serving.server.options import ServerOptions, parse_flags
 
 
@@ -110,3 +112,40 @@ def test_a_wrong_serve_section(pipeline: Path, capfd: pytest.CaptureFixture[str]
     change(pipeline, serve=section)
     assert run_command(["serve", "./flights.yaml"]) == ExitCode.CONFIG
     assert "serve" in "".join(capfd.readouterr())
+
+
+class TestCanary:
+    @pytest.fixture(autouse=True)
+    def tried(self, pipeline: Path) -> None:
+        change(pipeline, monitor={"canary": {"share": 0.2}})
+
+    def test_versions_are_served_by_label(self, pipeline: Path, started: list[ServerOptions], tmp_path: Path) -> None:
+        write_versions(tmp_path / "models", 10, 20)
+        assert run_command(["serve", "./flights.yaml"]) == ExitCode.OK
+        (options,) = started
+        config = tmp_path / "models" / "models.config"
+        assert options.model_config_file == str(config)
+        assert 'name: "My_Model"' in config.read_text()
+        assert "stable" in config.read_text()
+        assert options.model_config_file_poll_wait_seconds == 1
+        assert options.allow_version_labels_for_unavailable_models
+
+    def test_labels_that_a_killed_command_left_behind_are_mended(
+        self, pipeline: Path, started: list[ServerOptions], tmp_path: Path
+    ) -> None:
+        write_versions(tmp_path / "models", 10, 20, 30)
+        assert run_command(["serve", "./flights.yaml"]) == ExitCode.OK
+        roll_back(tmp_path / "models", 10, "killed before it wrote the labels")
+        assert run_command(["serve", "./flights.yaml"]) == ExitCode.OK
+        assert "value: 10\n" in (tmp_path / "models" / "models.config").read_text()
+
+    @pytest.mark.parametrize("flag", ["--model_base_path=/m", "--model_name=n", "--model_config_file=/c"])
+    def test_models_of_ones_own_win(self, pipeline: Path, started: list[ServerOptions], flag: str) -> None:
+        assert run_command(["serve", "./flights.yaml", flag]) == ExitCode.OK
+        (options,) = started
+        assert options.model_config_file == ("/c" if "config" in flag else "")
+
+    def test_not_from_a_url(self, pipeline: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        change(pipeline, push={"path": "gs://bucket/models"})
+        assert run_command(["serve", "./flights.yaml"]) == ExitCode.USAGE
+        assert "not on this machine" in "".join(capfd.readouterr())

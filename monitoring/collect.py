@@ -1,0 +1,271 @@
+"""Reads a model's request log and the tables beside it, once, in Beam: an element is a file, a batch, or a sum.
+
+What comes out is small: sums by version and window of time, by span, and of the join; they are judged in the last step
+(`monitoring.judge`), and what that found is written to a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import tensorflow_data_validation as tfdv
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.pvalue import AsDict, AsIter
+from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
+
+from data.encoding import is_missing
+from data.readers import Block, read
+from models.features import Feature
+from monitoring.bins import Bins
+from monitoring.join import SCORE, VERSION, WINDOW, Joined, JoinPlan, join, partition
+from monitoring.judge import JudgePlan, judge
+from monitoring.logs import LogFile, read_requests
+from monitoring.parts import Part, add_parts
+from monitoring.problems import Problems
+from monitoring.profile import Key
+from monitoring.rows import Requests, as_rows, is_number
+from schema.errors import HeadraceError
+
+_PARTITION_ROWS = 200_000
+_PARTS, _JOIN, _PROBLEMS, _TABLES = "parts", "join", "problems", "tables"
+
+PartKey = tuple[str, int, int]
+"""`requests`, version, window; or `span`, its number, 0."""
+
+
+@dataclass(frozen=True)
+class TableBlock:
+    """A part of a table: rows that arrived, with labels or without."""
+
+    block: Block
+    columns: tuple[str, ...]
+    """Those of it that are read."""
+    types: dict[str, pa.DataType]
+    """For CSV: the type of each column."""
+    span: int | None = None
+    """Its span, if it is one that the model has not seen: then it is compared with the training window."""
+    is_joined: bool = False
+    """Whether it may hold what requests are joined with."""
+    required: tuple[str, ...] = ()
+    """Rows without a value in one of these are left out, as they were in training."""
+
+
+@dataclass(frozen=True)
+class CollectPlan:
+    """How rows are read and counted."""
+
+    features: tuple[Feature, ...]
+    """What requests carry."""
+    label: Feature
+    bins: dict[Key, Bins]
+    version: int
+    known_versions: frozenset[int]
+    window_seconds: int
+    event_time: str | None
+    share: float
+    """Of the rows to keep numbers of."""
+    join: JoinPlan
+    partitions: int
+
+
+def collect(
+    logs: list[LogFile],
+    tables: list[TableBlock],
+    plan: CollectPlan,
+    judging: JudgePlan,
+    output: Path,
+    beam_args: Iterable[str],
+) -> None:
+    """Reads everything, judges it, and writes the evidence to a file.
+
+    Args:
+        logs: Of one model.
+        tables: Spans and labels.
+        plan: How it is counted.
+        judging: How it is judged.
+        output: Where the evidence goes, as JSON.
+        beam_args: Where Beam runs; the runner is always named.
+
+    Raises:
+        HeadraceError: A table cannot be read.
+    """
+    with beam.Pipeline(options=PipelineOptions(list(beam_args))) as pipeline:
+        requests = (
+            pipeline
+            | "Logs" >> beam.Create(logs, reshuffle=bool(logs))
+            | "ReadLogs" >> beam.ParDo(_ReadLogs(plan)).with_outputs(_PARTS, _JOIN, _PROBLEMS, _TABLES)
+        )
+        rows = (
+            pipeline
+            | "Tables" >> beam.Create(tables, reshuffle=bool(tables))
+            | "ReadTables" >> beam.ParDo(_ReadTables(plan)).with_outputs(_PARTS, _JOIN, _PROBLEMS)
+        )
+        parts = (
+            (requests[_PARTS], rows[_PARTS]) | "Parts" >> beam.Flatten() | "AddParts" >> beam.CombinePerKey(add_parts)
+        )
+        joined = (
+            {"asked": requests[_JOIN], "tabled": rows[_JOIN]}
+            | "ByPartition" >> beam.CoGroupByKey()
+            | "Join" >> beam.Map(_join, plan.join)
+        )
+        problems = (requests[_PROBLEMS], rows[_PROBLEMS]) | "Problems" >> beam.Flatten()
+        statistics = requests[_TABLES] | "Statistics" >> tfdv.GenerateStatistics(
+            tfdv.StatsOptions(schema=judging.schema(), num_top_values=5)
+        )
+        _ = (
+            pipeline
+            | "End" >> beam.Create([str(output)])
+            | "Judge" >> beam.Map(_judge, judging, AsDict(parts), AsIter(joined), AsIter(statistics), AsIter(problems))
+        )
+
+
+def partitions_of(log_bytes: int) -> int:
+    """How many partitions the join has, so that each fits into memory: a request is a kilobyte or so."""
+    return max(1, log_bytes // 1000 // _PARTITION_ROWS)
+
+
+def _judge(
+    output: str,
+    judging: JudgePlan,
+    parts: dict[PartKey, Part],
+    joined: Iterable[Joined],
+    statistics: Iterable[statistics_pb2.DatasetFeatureStatisticsList],
+    problems: Iterable[Problems],
+) -> None:
+    total = Problems()
+    for each in problems:
+        total.merge(each)
+    both = Joined()
+    for part in joined:
+        both = both + part
+    evidence = judge(judging, parts, both, next(iter(statistics), None), total)
+    Path(output).write_text(evidence.model_dump_json(), encoding="utf-8")
+
+
+class _ReadLogs(beam.DoFn):
+    """A log file → its sums, its rows to join, its rows as TFDV reads them, its problems."""
+
+    def __init__(self, plan: CollectPlan) -> None:
+        self._plan = plan
+
+    def process(self, file: LogFile) -> Iterator[Any]:
+        """Reads one file."""
+        plan, problems = self._plan, Problems()
+        generator = _generator(file.path.name)
+        parts: dict[PartKey, Part] = {}
+        for requests in read_requests(file, plan.features, problems):
+            windows = _windows(requests, plan)
+            _check_versions(requests, plan, problems, str(file.path))
+            for version, window in np.unique(np.stack([requests.versions, windows], axis=1), axis=0).tolist():
+                chosen = (requests.versions == version) & (windows == window)
+                rows = requests.features.filter(pa.array(chosen))
+                part = Part.of(rows, requests.scores[chosen], plan.features, plan.bins, plan.share, generator)
+                key = ("requests", version, window)
+                parts[key] = parts.get(key, Part()) + part
+                if version == plan.version:
+                    yield beam.pvalue.TaggedOutput(_TABLES, as_lists(rows, plan.features))
+            yield from self._to_join(requests, windows)
+        for key, part in parts.items():
+            yield beam.pvalue.TaggedOutput(_PARTS, (key, part))
+        yield beam.pvalue.TaggedOutput(_PROBLEMS, problems)
+
+    def _to_join(self, requests: Requests, windows: np.ndarray) -> Iterator[Any]:
+        plan = self._plan
+        columns = [
+            *requests.features.columns,
+            pa.array(requests.scores),
+            pa.array(windows),
+            pa.array(requests.versions),
+        ]
+        rows = pa.RecordBatch.from_arrays(columns, [*requests.features.schema.names, SCORE, WINDOW, VERSION])
+        for number, each in partition(rows, plan.join.identifier, plan.partitions):
+            yield beam.pvalue.TaggedOutput(_JOIN, (number, each))
+
+
+def _windows(requests: Requests, plan: CollectPlan) -> np.ndarray:
+    """The start of each row's window, seconds since 1970: int64 [rows]."""
+    seconds = requests.seconds
+    if plan.event_time is not None:
+        index = requests.features.schema.get_field_index(plan.event_time)
+        times = np.asarray(requests.features.column(index).fill_null(np.nan), np.float64)
+        seconds = np.where(np.isfinite(times), np.nan_to_num(times), seconds).astype(np.int64)
+    return seconds // plan.window_seconds * plan.window_seconds
+
+
+def _check_versions(requests: Requests, plan: CollectPlan, problems: Problems, where: str) -> None:
+    for version, rows in zip(*np.unique(requests.versions, return_counts=True), strict=True):
+        if int(version) not in plan.known_versions:
+            problems.add(f"rows answered by version {version}, which is not in the push path", where, int(rows))
+
+
+class _ReadTables(beam.DoFn):
+    """A block of a table → its sums, if it is a new span, and its rows to join."""
+
+    def __init__(self, plan: CollectPlan) -> None:
+        self._plan = plan
+
+    def process(self, table: TableBlock) -> Iterator[Any]:
+        """Reads one block."""
+        plan, problems = self._plan, Problems()
+        watched = [*plan.features, plan.label]
+        present = [each for each in watched if each.name in table.columns]
+        generator = _generator(f"{table.block.path}:{table.block.row_group}")
+        part = Part()
+        try:
+            for batch in read(table.block, list(table.columns), table.types):
+                arrays = {name: batch.column(index) for index, name in enumerate(batch.schema.names)}
+                for name in table.required:
+                    kept = pa.array(~np.asarray(is_missing(arrays[name])))
+                    arrays = {column: array.filter(kept) for column, array in arrays.items()}
+                rows = as_rows(arrays, present, len(next(iter(arrays.values()))))
+                if table.span is not None:
+                    part = part + Part.of(rows, None, present, plan.bins, plan.share, generator)
+                if table.is_joined:
+                    for number, each in partition(rows, plan.join.identifier, plan.partitions):
+                        yield beam.pvalue.TaggedOutput(_JOIN, (number, each))
+        except HeadraceError as error:
+            problems.add(f"a table that cannot be read: {error.what}", table.block.path)
+        if part.rows:
+            yield beam.pvalue.TaggedOutput(_PARTS, (("span", int(table.span or 0), 0), part))
+        yield beam.pvalue.TaggedOutput(_PROBLEMS, problems)
+
+
+def _join(partitioned: tuple[int, dict[str, Iterable[pa.RecordBatch]]], plan: JoinPlan) -> Joined:
+    _, both = partitioned
+    return join(both["asked"], both["tabled"], plan)
+
+
+def as_lists(rows: pa.RecordBatch, features: Iterable[Feature]) -> pa.RecordBatch:
+    """Rows as TFDV reads them: a list for each value, of the type that the schema has if the values allow."""
+    names, columns = [], []
+    for feature in features:
+        column = rows.column(rows.schema.get_field_index(feature.name))
+        present = np.asarray(column.is_valid())
+        values = column.filter(pa.array(present))
+        if feature.type == schema_pb2.INT:
+            numbers = (
+                np.array([float(each) for each in values.to_pylist()])
+                if not is_number(feature)
+                else np.asarray(values, np.float64)
+            )
+            is_whole = bool(np.all(np.isfinite(numbers) & (np.floor(numbers) == numbers)))
+            values = pa.array(numbers.astype(np.int64) if is_whole else numbers.astype(np.float32))
+        elif feature.type == schema_pb2.FLOAT:
+            values = values.cast(pa.float32(), safe=False)
+        offsets = np.concatenate([[0], np.cumsum(present)]).astype(np.int32)
+        mask = np.concatenate([~present, [False]])
+        names.append(feature.name)
+        columns.append(pa.ListArray.from_arrays(pa.array(offsets, mask=mask), values))
+    return pa.RecordBatch.from_arrays(columns, names)
+
+
+def _generator(name: str) -> np.random.Generator:
+    """The same rows are chosen of the same file, every time."""
+    return np.random.default_rng(int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big"))

@@ -1,0 +1,99 @@
+"""Says of alarms what they look like: one diagnosis for each feature, from summaries of both sides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from monitoring.bins import HOURS, WEEKDAYS, Kind
+from monitoring.diagnosis import (
+    CategoricalSummary,
+    Diagnosis,
+    NumericSummary,
+    diagnose_category,
+    diagnose_hours,
+    diagnose_labels,
+    diagnose_number,
+    diagnose_pairs,
+    diagnose_weekdays,
+)
+from monitoring.profile import Summary
+from monitoring.report import Check, State
+
+_CYCLES = {Kind.HOURS.value: (diagnose_hours, HOURS), Kind.WEEKDAYS.value: (diagnose_weekdays, WEEKDAYS)}
+
+
+def explained(
+    checks: Sequence[Check],
+    earlier: Mapping[str, Summary],
+    newest: Mapping[str, Summary],
+    current: Mapping[str, Summary],
+    label: str,
+) -> list[Check]:
+    """The checks, those that alarm with a diagnosis.
+
+    Args:
+        checks: Of any features.
+        earlier: Summaries of the training rows.
+        newest: Summaries of their newest span: what the season, or the trend, had come to.
+        current: Summaries of the rows that are judged.
+        label: Is diagnosed as what it is.
+    """
+    alarmed = {check.subject for check in checks if check.state is State.ALARM} & set(current) & set(earlier)
+    features = {name: summary for name, summary in current.items() if name != label}
+    pairs = diagnose_pairs(earlier, features, alarmed - {label})
+    single = {name: _diagnosed(name, earlier, newest, current, is_label=name == label) for name in alarmed}
+    return [_explained(check, pairs.get(check.subject) or single.get(check.subject)) for check in checks]
+
+
+def _explained(check: Check, diagnosis: Diagnosis | None) -> Check:
+    if check.state is not State.ALARM:
+        return check
+    if check.aspect in _CYCLES and check.distribution is not None:
+        diagnosis = _of_cycle(check) or diagnosis
+    if diagnosis is None:
+        return check
+    return check.model_copy(update={"diagnosis": diagnosis.text, "is_fault": diagnosis.is_fault})
+
+
+def _diagnosed(
+    name: str,
+    earlier: Mapping[str, Summary],
+    newest: Mapping[str, Summary],
+    current: Mapping[str, Summary],
+    *,
+    is_label: bool,
+) -> Diagnosis | None:
+    """A fault against the whole window, else one against its newest span, else a change in words.
+
+    Against the newest span a season, or a trend, hides no fault.
+    """
+    of_window = compared(earlier[name], current[name], is_label=is_label)
+    if of_window is None or not of_window.is_fault:
+        of_span = compared(newest[name], current[name], is_label=is_label) if name in newest else None
+        return of_span if of_span is not None and of_span.is_fault else of_window
+    return of_window
+
+
+def compared(reference: Summary, current: Summary, *, is_label: bool = False) -> Diagnosis | None:
+    """What one feature's change looks like."""
+    if isinstance(reference, CategoricalSummary) and isinstance(current, CategoricalSummary):
+        return diagnose_category(reference, current)
+    if isinstance(reference, NumericSummary) and isinstance(current, NumericSummary):
+        if is_label and set(reference.top) <= {0.0, 1.0}:
+            rates = reference.top.get(1.0, 0.0), current.top.get(1.0, 0.0)
+            return diagnose_labels(*rates, current.present)
+        return diagnose_number(reference, current)
+    return None
+
+
+def _of_cycle(check: Check) -> Diagnosis | None:
+    """A shift of hours or weekdays, from the shares that the check was made on."""
+    shown = check.distribution
+    if shown is None:
+        return None
+    diagnose, places = _CYCLES[check.aspect]
+    reference, current = (dict(zip(shown.bins, side, strict=True)) for side in (shown.reference, shown.current))
+    sides = (np.array([side.get(place, 0.0) for place in places]) for side in (reference, current))
+    return diagnose(*sides, check.rows)

@@ -1,0 +1,216 @@
+"""Judges what was collected against the reference: skew, drift, predictions, quality, and the schema's rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
+
+from monitoring.checks import Setting, by_impact, compare, rate_of_check
+from monitoring.config import MonitorConfig
+from monitoring.evidence import Evidence, LossSums, VersionEvidence
+from monitoring.explain import explained
+from monitoring.join import Joined
+from monitoring.live_quality import label_checks, quality_points
+from monitoring.measures import jensen_shannon
+from monitoring.parts import Part, add_parts
+from monitoring.problems import Problems
+from monitoring.profile import Profile
+from monitoring.quality import BinaryCounts, Moments
+from monitoring.reference import Reference
+from monitoring.report import Check, Comparison, State, Volume
+from monitoring.row_skew import mismatch_checks
+from monitoring.rules import schema_checks
+from monitoring.slicing import ALL_EXAMPLES, QualityBySlice, add_quality
+
+Parts = Mapping[tuple[str, int, int], Part]
+
+
+@dataclass(frozen=True)
+class JudgePlan:
+    """What is judged, against what, and how strictly."""
+
+    reference: Reference
+    version: int
+    config: MonitorConfig
+    schema_bytes: bytes
+    """The schema proto, serialized: it travels through Beam."""
+
+    def schema(self) -> schema_pb2.Schema:
+        """The schema that the version was trained under."""
+        return schema_pb2.Schema.FromString(self.schema_bytes)
+
+
+def judge(
+    plan: JudgePlan,
+    parts: Parts,
+    joined: Joined,
+    statistics: statistics_pb2.DatasetFeatureStatisticsList | None,
+    problems: Problems,
+) -> Evidence:
+    """All checks and metrics.
+
+    Args:
+        plan: How.
+        parts: By version and window, and by span.
+        joined: Quality by version and window, and feature skew.
+        statistics: Of the judged version's requests, by TFDV; None if there are none.
+        problems: Of the reading; what is found here is added.
+    """
+    windows = {
+        window: part for (kind, version, window), part in parts.items() if (kind, version) == ("requests", plan.version)
+    }
+    total = add_parts(list(windows.values()))
+    starts = sorted(windows)
+    seconds = plan.config.window_hours * 3600
+    quality = {window: each for (version, window), each in joined.quality.items() if version == plan.version}
+    if joined.contradictions:
+        problems.add("rows whose labels contradict each other", joined.first_contradiction, joined.contradictions)
+    volumes = _volumes(windows, seconds)
+    empty = [volume for volume in volumes if not volume.rows]
+    if empty:
+        problems.add("windows of time without a request", f"from {empty[0].start:.0f} s since 1970", len(empty))
+    checks = _skew(plan, windows, total)
+    checks += mismatch_checks(joined, plan.reference, plan.config)
+    checks += schema_checks(total.survey, statistics, plan.schema(), plan.config, plan.reference.importances)
+    checks += _drift(plan, parts)
+    moved = any(check.state is State.ALARM for check in checks)
+    checks += label_checks(_sum(quality.values()), plan.reference, plan.config, features_moved=moved)
+    spans = {number: part for (kind, number, _), part in parts.items() if kind == "span"}
+    return Evidence(
+        rows=total.rows,
+        start=float(starts[0]) if starts else None,
+        end=float(starts[-1] + seconds) if starts else None,
+        checks=tuple(by_impact(checks)),
+        quality=tuple(quality_points(quality, plan.reference, seconds)),
+        volumes=tuple(volumes),
+        versions=tuple(_versions(parts, joined)),
+        new_spans=tuple(sorted(spans)),
+        new_rows=sum(part.rows for part in spans.values()),
+        problems=problems.found(),
+    )
+
+
+def _skew(plan: JudgePlan, windows: Mapping[int, Part], total: Part) -> list[Check]:
+    """The requests of the whole period, and those of the last window alone, against training."""
+    profile, config = plan.reference.profile, plan.config
+    if not total.rows or total.survey is None:
+        return []
+    schema, importances = plan.schema(), plan.reference.importances
+    rate = rate_of_check(config.false_alarm_rate, profile) / 2  # the period, and the last window
+
+    def checks_of(part: Part, source: str) -> list[Check]:
+        setting = Setting(Comparison.SKEW, source, rate, config.fewest_rows, schema, importances)
+        found = compare(profile, part.counts, setting)
+        current = part.survey.summaries() if part.survey else {}
+        return explained(found, profile.earlier, profile.newest, current, plan.reference.label)
+
+    whole = [_with_since(check, plan, windows, total) for check in checks_of(total, "requests")]
+    last = windows[max(windows)]
+    if len(windows) == 1 or last.rows < config.fewest_rows:
+        return whole
+    of_last = [_with_since(check, plan, windows, last) for check in checks_of(last, "requests of the last window")]
+    return [_worse(*both) for both in zip(whole, of_last, strict=True)]
+
+
+def _worse(period: Check, last: Check) -> Check:
+    return last if last.state is State.ALARM and period.state is not State.ALARM else period
+
+
+def _with_since(check: Check, plan: JudgePlan, windows: Mapping[int, Part], judged: Part) -> Check:
+    """An alarm with the start of the first window from which on all look more like what alarms than training.
+
+    (A single window may be too small to alarm by itself.)
+    """
+    profile = plan.reference.profile
+    names = (key for key in profile.bins if key[0] == check.subject and check.aspect in (key[1].value, *_OF_VALUES))
+    key = next(names, None)
+    if check.state is not State.ALARM or key not in judged.counts:
+        return check
+    reference, changed = profile.counts[key].sum(axis=0), judged.counts[key]
+    since = None
+    for start in sorted(windows, reverse=True):
+        counts = windows[start].counts.get(key)
+        if counts is None or windows[start].rows < plan.config.fewest_rows:
+            continue
+        if since is not None and jensen_shannon(changed, counts) >= jensen_shannon(reference, counts):
+            break
+        since = float(start)
+    return check.model_copy(update={"since": since})
+
+
+_OF_VALUES = ("values", "missing", "unseen values")
+
+
+def _drift(plan: JudgePlan, parts: Parts) -> list[Check]:
+    """Each span that arrived, against the training window and its newest span."""
+    profile, config = plan.reference.profile, plan.config
+    checks = []
+    for (kind, number, _), part in sorted(parts.items()):
+        if kind != "span" or part.survey is None:
+            continue
+        setting = Setting(
+            Comparison.DRIFT,
+            f"span {number}",
+            rate_of_check(config.false_alarm_rate, profile),
+            config.fewest_rows,
+            plan.schema(),
+            plan.reference.importances,
+        )
+        found = compare(profile, part.counts, setting)
+        current = part.survey.summaries()
+        checks += explained(found, profile.earlier, profile.newest, current, plan.reference.label)
+    return checks
+
+
+def _volumes(windows: Mapping[int, Part], seconds: float) -> list[Volume]:
+    """Every window from the first to the last, those without a request too (unless clocks are off by years)."""
+    if not windows:
+        return []
+    first, last, step = min(windows), max(windows), int(seconds)
+    every = range(first, last + 1, step) if (last - first) // step < _MOST_WINDOWS else sorted(windows)
+    volumes = []
+    for start in every:
+        part = windows.get(start, Part())
+        mean = part.scores.mean if part.scores.rows else None
+        volumes.append(Volume(start=start, end=start + step, rows=part.rows, mean_score=mean))
+    return volumes
+
+
+_MOST_WINDOWS = 1000
+
+
+def _versions(parts: Parts, joined: Joined) -> list[VersionEvidence]:
+    rows: dict[int, int] = {}
+    scores: dict[int, Moments] = {}
+    for (kind, version, _), part in parts.items():
+        if kind == "requests":
+            rows[version] = rows.get(version, 0) + part.rows
+            scores[version] = scores.get(version, Moments()) + part.scores
+    found = []
+    for version in sorted(rows):
+        quality = _sum(each for (of, _), each in joined.quality.items() if of == version)
+        counts = quality.get(ALL_EXAMPLES)
+        loss = (
+            Moments()
+            if counts is None
+            else counts.log_loss
+            if isinstance(counts, BinaryCounts)
+            else counts.squared_errors
+        )
+        found.append(
+            VersionEvidence(version=version, rows=rows[version], loss=_sums(loss), scores=_sums(scores[version]))
+        )
+    return found
+
+
+def _sums(moments: Moments) -> LossSums:
+    return LossSums(rows=moments.rows, total=moments.total, total_of_squares=moments.total_of_squares)
+
+
+def _sum(qualities: Iterable[QualityBySlice]) -> QualityBySlice:
+    total: QualityBySlice = {}
+    for each in qualities:
+        add_quality(total, each)
+    return total

@@ -1,0 +1,207 @@
+"""From evidence to a decision: keep, retrain, roll back or block, and why.
+
+Wrong data first: to train on it would make the model wrong as well. Then a version that fails where the one before it
+would not. Then what training again can mend: a world that changed, a metric that fell, an age.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from monitoring.config import MonitorConfig, PolicyConfig, Trigger
+from monitoring.evidence import Evidence
+from monitoring.quality import HIGHER_IS_BETTER
+from monitoring.reference import PREDICTIONS
+from monitoring.report import Action, Check, Decision, QualityPoint, ServerHealth, State, leading
+from monitoring.slicing import ALL_EXAMPLES
+
+_DAY = 86_400.0
+_MATTERS = 0.02
+"""Of importance, that the drifted features must have between them for training again to be worth it."""
+_FEWEST_ANSWERS = 100
+DECIDING_METRICS = ("auc", "rmse")
+"""The one that decides, by task."""
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What the evidence does not hold."""
+
+    now: float
+    """Seconds since 1970."""
+    pushed_at: float | None
+    """When the judged version was; None if it does not say."""
+    earlier_versions: tuple[int, ...]
+    """That could be gone back to, ascending."""
+    server: ServerHealth | None
+
+
+def decide(evidence: Evidence, situation: Situation, config: MonitorConfig) -> Decision:
+    """The decision.
+
+    Args:
+        evidence: What was found.
+        situation: What else counts.
+        config: The policy.
+    """
+    alarms = [check for check in evidence.checks if check.state is State.ALARM]
+    faults = [check for check in alarms if check.is_fault]
+    drifted = [check for check in alarms if not check.is_fault]
+    worse = worse_metric(evidence.quality, config.policy.worse_by)
+    reasons = [_told(check) for check in leading(alarms)]
+    failing = _failing(situation.server, config.policy)
+    if failing and situation.earlier_versions:
+        return _roll_back(failing, reasons, situation)
+    if faults:
+        return Decision(
+            action=Action.BLOCK,
+            headline=f"Block: {_lead(faults)}",
+            reasons=(*reasons, "Training on this data would teach the model the fault: mend the source first."),
+        )
+    if worse and not alarms and situation.earlier_versions and _is_new(situation, config):
+        return _roll_back(_fell(worse), reasons, situation)
+    causes = _causes(drifted, worse, evidence, situation, config.policy)
+    return _retrain_or_keep(causes, drifted, reasons, evidence, situation, config, failing)
+
+
+def worse_metric(quality: Sequence[QualityPoint], worse_by: float) -> QualityPoint | None:
+    """The measured metric of the whole period, if it is below the reference beyond doubt; never an estimate."""
+    measured = [
+        point
+        for point in quality
+        if point.metric in DECIDING_METRICS
+        and point.slice == ALL_EXAMPLES
+        and not point.is_estimate
+        and point.reference
+    ]
+    if not measured:
+        return None
+    whole = max(measured, key=lambda point: (point.end - point.start, point.end))
+    reference = float(whole.reference or 0.0)
+    if HIGHER_IS_BETTER[whole.metric]:
+        return whole if whole.high < reference - worse_by else None
+    return whole if whole.low > reference * (1 + worse_by) else None
+
+
+def _failing(server: ServerHealth | None, policy: PolicyConfig) -> str:
+    if server is None or server.requests < _FEWEST_ANSWERS:
+        return ""
+    share = server.errors / server.requests
+    if share <= policy.most_server_errors:
+        return ""
+    return f"the server fails {share:.1%} of {server.requests:,} requests (allowed: {policy.most_server_errors:.1%})"
+
+
+def _roll_back(why: str, reasons: list[str], situation: Situation) -> Decision:
+    version = situation.earlier_versions[-1]
+    return Decision(
+        action=Action.ROLL_BACK,
+        headline=f"Roll back to version {version}: {why}",
+        reasons=(why, *reasons, "The data is not to blame: nothing in it changed beyond what is normal.")
+        if not reasons
+        else (why, *reasons),
+        to_version=version,
+    )
+
+
+def _is_new(situation: Situation, config: MonitorConfig) -> bool:
+    """Whether the version is so young that its own training is the suspect, not time."""
+    window = config.window_hours * 3600
+    return situation.pushed_at is not None and situation.now - situation.pushed_at <= 2 * window
+
+
+def _causes(
+    drifted: list[Check],
+    worse: QualityPoint | None,
+    evidence: Evidence,
+    situation: Situation,
+    policy: PolicyConfig,
+) -> list[str]:
+    """What speaks for training again, as far as the policy lets it."""
+    causes = []
+    if worse and Trigger.QUALITY in policy.retrain_on:
+        causes.append(_fell(worse))
+    if drifted and Trigger.DRIFT in policy.retrain_on and _matters(drifted):
+        causes.append(_lead(drifted))
+    age = (situation.now - situation.pushed_at) / _DAY if situation.pushed_at is not None else 0.0
+    if policy.most_days is not None and age > policy.most_days and Trigger.AGE in policy.retrain_on:
+        causes.append(f"the served version is {age:.0f} days old (at most {policy.most_days:g})")
+    if evidence.new_spans and Trigger.NEW_SPAN in policy.retrain_on:
+        causes.append(f"span {evidence.new_spans[-1]} arrived")
+    return causes
+
+
+def _retrain_or_keep(
+    causes: list[str],
+    drifted: list[Check],
+    reasons: list[str],
+    evidence: Evidence,
+    situation: Situation,
+    config: MonitorConfig,
+    failing: str,
+) -> Decision:
+    if not causes:
+        headline = (
+            f"Keep, but look: {failing or _lead(drifted)}" if failing or drifted else f"Keep: {_silence(evidence)}"
+        )
+        small = ["The features that moved hardly matter to the model."] if drifted else []
+        return Decision(action=Action.KEEP, headline=headline, reasons=(*filter(None, [failing]), *reasons, *small))
+    waiting = _not_yet(evidence, situation, config.policy)
+    if waiting:
+        headline = f"Keep for now: {causes[0]}; {waiting}"
+        return Decision(action=Action.KEEP, headline=headline, reasons=(*causes, *reasons, waiting))
+    return Decision(action=Action.RETRAIN, headline=f"Retrain: {causes[0]}", reasons=(*causes, *reasons))
+
+
+def _not_yet(evidence: Evidence, situation: Situation, policy: PolicyConfig) -> str:
+    """Why training again has to wait, if it has to."""
+    if evidence.new_rows < policy.fewest_new_rows:
+        return (
+            f"training again waits for data: {evidence.new_rows:,} new rows arrived, "
+            f"{policy.fewest_new_rows:,} are needed"
+        )
+    if situation.pushed_at is not None:
+        hours = (situation.now - situation.pushed_at) / 3600
+        if hours < policy.cool_down_hours:
+            return (
+                f"training again waits until {policy.cool_down_hours:g} hours after the last push ({hours:.1f} passed)"
+            )
+    return ""
+
+
+def _matters(drifted: list[Check]) -> bool:
+    """Whether the model feels it: by the features' importance, if that is known, or by its own answers."""
+    importances = {check.subject: check.importance for check in drifted}
+    return PREDICTIONS in importances or not any(importances.values()) or sum(importances.values()) >= _MATTERS
+
+
+def _lead(checks: list[Check]) -> str:
+    """The first alarm in words, and how many other features alarm."""
+    first, *others = leading(checks)
+    return _told(first) + (f" (and {len(others)} more)" if others else "")
+
+
+def _told(check: Check) -> str:
+    told = (
+        check.diagnosis
+        or f"{check.aspect} moved: {check.measure} {check.value:.3g}, normal is up to {check.threshold:.3g}"
+    )
+    where = f" [{check.source}]" if check.source and check.source != "requests" else ""
+    return f"{check.subject}: {told}{where}"
+
+
+def _fell(point: QualityPoint) -> str:
+    return (
+        f"live {point.metric} is {point.value:.3f} ({point.low:.3f} to {point.high:.3f}, {point.rows:,} labels), "
+        f"{float(point.reference or 0.0):.3f} on the evaluation span"
+    )
+
+
+def _silence(evidence: Evidence) -> str:
+    if not evidence.checks:
+        return "nothing was judged: no request was logged for this version and no span arrived"
+    judged = [check for check in evidence.checks if check.state is not State.UNDECIDED]
+    if not judged:
+        return f"too few rows to judge ({evidence.rows:,} requests)"
+    return f"nothing moved beyond what is normal ({len(judged)} checks, {evidence.rows:,} requests)"

@@ -1,0 +1,45 @@
+"""Feature skew, row by row: a request's values against those of the same row in the tables."""
+
+from __future__ import annotations
+
+from monitoring.config import MonitorConfig
+from monitoring.explain import compared
+from monitoring.join import Joined
+from monitoring.reference import Reference
+from monitoring.report import Check, Comparison, State
+
+_MOST_MISMATCHED = 0.01
+"""Of the joined rows: late corrections of single rows are no skew."""
+
+
+def mismatch_checks(joined: Joined, reference: Reference, config: MonitorConfig) -> list[Check]:
+    """The share of joined requests whose value differs, for each feature that the tables have."""
+    if not joined.matched:
+        return []
+    asked = joined.asked.summaries() if joined.asked else {}
+    tabled = joined.tabled.summaries() if joined.tabled else {}
+    checks = []
+    for name in sorted(joined.compared):
+        share = joined.mismatched.get(name, 0) / joined.matched
+        is_skewed = share > _MOST_MISMATCHED
+        state = State.UNDECIDED if joined.matched < config.fewest_rows else State.ALARM if is_skewed else State.PASSED
+        found = compared(tabled[name], asked[name]) if state is State.ALARM and name in tabled else None
+        told = f"{share:.1%} of requests hold another value than the same row in the data"
+        checks.append(
+            Check(
+                comparison=Comparison.SKEW,
+                subject=name,
+                aspect="mismatch",
+                measure="share of joined rows",
+                value=share,
+                threshold=_MOST_MISMATCHED,
+                rows=joined.matched,
+                state=state,
+                against="same rows in the data",
+                source="requests",
+                importance=reference.importances.get(name, 0.0),
+                is_fault=state is State.ALARM,
+                diagnosis="" if state is not State.ALARM else f"{found.text}; {told}" if found else told,
+            )
+        )
+    return checks

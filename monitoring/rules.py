@@ -1,0 +1,92 @@
+"""The schema's rules for requests: TFDV's anomalies in the SERVING environment, with the share of rows that break them.
+
+TFDV calls one value out of a million an anomaly. Here a rule alarms when the rows that break it are as many as a
+change must have to be told (`monitoring.checks`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow_data_validation as tfdv
+from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
+
+from monitoring.checks import LEAST_CHANGE
+from monitoring.config import MonitorConfig
+from monitoring.measures import Measure
+from monitoring.profile import Survey
+from monitoring.report import Check, Comparison, State
+from schema.contract import SERVING, string_domain
+
+
+def schema_checks(
+    survey: Survey | None,
+    statistics: statistics_pb2.DatasetFeatureStatisticsList | None,
+    schema: schema_pb2.Schema,
+    config: MonitorConfig,
+    importances: Mapping[str, float],
+) -> list[Check]:
+    """A check for each feature whose requests break a rule of the schema.
+
+    Args:
+        survey: Of the requests' rows.
+        statistics: Of the same rows, by TFDV.
+        schema: The reviewed schema.
+        config: The least sample.
+        importances: Of the features.
+    """
+    if survey is None or statistics is None or not survey.rows:
+        return []
+    anomalies = tfdv.validate_statistics(statistics, schema, environment=SERVING)
+    features = {feature.name: feature for feature in schema.feature}
+    checks = []
+    for name, info in sorted(anomalies.anomaly_info.items()):
+        share = _share(features.get(name), schema, survey)
+        is_alarm = survey.rows >= config.fewest_rows and share >= LEAST_CHANGE[Measure.SHARE]
+        told = "; ".join(dict.fromkeys(" ".join(reason.description.split()) for reason in info.reason))
+        checks.append(
+            Check(
+                comparison=Comparison.SKEW,
+                subject=name,
+                aspect="schema",
+                measure=Measure.SHARE.value,
+                value=share,
+                threshold=LEAST_CHANGE[Measure.SHARE],
+                rows=survey.rows,
+                state=State.ALARM if is_alarm else State.UNDECIDED,
+                against="schema",
+                source="requests",
+                importance=importances.get(name, 0.0),
+                is_fault=is_alarm,
+                diagnosis=f"breaks the schema: {told or info.description}",
+            )
+        )
+    return checks
+
+
+def _share(feature: schema_pb2.Feature | None, schema: schema_pb2.Schema, survey: Survey) -> float:
+    """The share of rows that break the feature's rules; 1 for a rule that is not about single rows."""
+    if feature is None:
+        return 1.0
+    if feature.name in survey.numbers:
+        return _out_of_range(feature, survey.numbers[feature.name])
+    values = survey.categories.get(feature.name, {})
+    missing = survey.missing.get(feature.name, 0) if feature.presence.min_fraction >= 1 else 0
+    domain = string_domain(feature, schema)
+    known = None if domain is None else {value.encode() for value in domain}
+    strange = sum(rows for value, (rows, _) in values.items() if known is not None and value not in known)
+    return (missing + strange) / survey.rows
+
+
+def _out_of_range(feature: schema_pb2.Feature, values: np.ndarray) -> float:
+    if not len(values):
+        return 1.0
+    domain = feature.int_domain if feature.HasField("int_domain") else feature.float_domain
+    low = domain.min if domain.HasField("min") else -np.inf
+    high = domain.max if domain.HasField("max") else np.inf
+    is_missing = np.isnan(values)
+    is_strange = (values < low) | (values > high)
+    if feature.type == schema_pb2.INT:
+        is_strange |= ~is_missing & (np.floor(values) != values)
+    return float(np.mean(is_strange | (is_missing & (feature.presence.min_fraction >= 1))))

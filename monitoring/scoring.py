@@ -1,0 +1,200 @@
+"""Asks a model about the examples of its own window: how it answers, how good it is, and what its answers rest on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import tensorflow as tf
+
+from models.features import Feature
+from models.signatures import SERVE_EXAMPLES, output_name
+from monitoring.bins import number_bins
+from monitoring.examples import read_examples, rows_of
+from monitoring.profile import Profile
+from monitoring.profiling import ExamplesFile
+from monitoring.quality import BinaryCounts, RegressionCounts
+from monitoring.reference import PREDICTIONS, Reference
+from monitoring.slicing import QualityBySlice, add_quality, quality_by_slice
+from serving.session_model import SessionModel
+
+_SCORED_OF_BLOCK = 64
+_PERMUTED_ROWS = 4000
+_RAW = "serving_default"
+
+Task = Literal["binary", "regression"]
+
+
+@dataclass(frozen=True)
+class ScoringPlan:
+    """How a file is scored."""
+
+    model_path: str
+    task: Task
+    label: str
+    features: tuple[Feature, ...]
+    """The watched ones, with the label."""
+    slices: tuple[str, ...]
+    block_rows: int
+    sampled_share: float
+    """Of the evaluation examples, to measure importances on."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What one file's examples were answered."""
+
+    file: ExamplesFile
+    scores: np.ndarray
+    """Of some rows of each block, float64 [blocks, _SCORED_OF_BLOCK]; NaN where a block has fewer."""
+    quality: QualityBySlice
+    """Of evaluation examples only."""
+    examples: list[bytes]
+    """Some of the evaluation examples."""
+
+
+class ScoreExamples(beam.DoFn):
+    """ExamplesFile → Scored, with the model in a Session, as it is served."""
+
+    def __init__(self, plan: ScoringPlan) -> None:
+        self._plan = plan
+
+    def setup(self) -> None:
+        """Loads the model, once in each worker."""
+        self._model = SessionModel(self._plan.model_path)
+
+    def teardown(self) -> None:
+        """Frees the model."""
+        self._model.close()
+
+    def process(self, file: ExamplesFile) -> Iterator[Scored]:
+        """Scores one file."""
+        plan = self._plan
+        generator = np.random.default_rng(file.index)
+        scores = _BlockSample(plan.block_rows)
+        quality: QualityBySlice = {}
+        kept: list[bytes] = []
+        for examples in read_examples(file.path):
+            if file.is_eval:
+                found = self._score(examples)
+                scores.add(found, np.arange(len(examples)), len(examples))
+                rows = rows_of(examples, plan.features)
+                labels = np.asarray(rows.column(plan.label).fill_null(np.nan), np.float64)
+                add_quality(quality, quality_by_slice(rows, found, labels, plan.slices, plan.task))
+                kept += [each for each in examples if generator.random() < plan.sampled_share]
+            else:
+                chosen = scores.wanted(len(examples))
+                scores.add(self._score([examples[index] for index in chosen]), chosen, len(examples))
+        yield Scored(file, scores.blocks(), quality, kept)
+
+    def _score(self, examples: list[bytes]) -> np.ndarray:
+        if not examples:
+            return np.empty(0)
+        answer = self._model.run(SERVE_EXAMPLES, {"examples": np.array(examples, object)})
+        return np.asarray(answer[output_name(self._plan.task)], np.float64)
+
+
+class _BlockSample:
+    """The scores of the first rows of each block."""
+
+    def __init__(self, block_rows: int) -> None:
+        self._block_rows = block_rows
+        self._rows = 0
+        self._blocks: dict[int, list[float]] = {}
+
+    def wanted(self, rows: int) -> np.ndarray:
+        """Which of the rows that follow are to be scored: evenly spread over each block."""
+        places = (self._rows + np.arange(rows)) % self._block_rows
+        step = max(1, self._block_rows // _SCORED_OF_BLOCK)
+        return np.flatnonzero(places % step == 0)
+
+    def add(self, scores: np.ndarray, chosen: np.ndarray, rows: int) -> None:
+        """The scores of the chosen ones of the rows that follow."""
+        is_wanted = np.isin(chosen, self.wanted(rows))
+        blocks = (self._rows + chosen[is_wanted]) // self._block_rows
+        for block, score in zip(blocks.tolist(), scores[is_wanted].tolist(), strict=True):
+            self._blocks.setdefault(block, []).append(score)
+        self._rows += rows
+
+    def blocks(self) -> np.ndarray:
+        found = np.full((len(self._blocks), _SCORED_OF_BLOCK), np.nan)
+        for block, scores in self._blocks.items():
+            found[block, : len(scores)] = scores[:_SCORED_OF_BLOCK]
+        return found
+
+
+def make_reference(scored: list[Scored], profile: Profile, plan: ScoringPlan) -> Reference:
+    """Puts the files' answers together.
+
+    Args:
+        scored: Of every file.
+        profile: Of the same files.
+        plan: How they were scored.
+    """
+    ordered = sorted(scored, key=lambda each: each.file.index)
+    quality: QualityBySlice = {}
+    for each in ordered:
+        add_quality(quality, each.quality)
+    scores = np.concatenate([each.scores for each in ordered])
+    present = scores[~np.isnan(scores)]
+    bins = number_bins(PREDICTIONS, present)
+    size = len(bins.labels)
+    indices = bins.indices(pa.array(scores.ravel())).reshape(scores.shape)
+    indices = np.where(np.isnan(scores), size, indices)
+    counts = np.stack([np.bincount(each, minlength=size + 1)[:size] for each in indices])
+    key = (PREDICTIONS, bins.kind)
+    with_scores = replace(profile, bins={**profile.bins, key: bins}, counts={**profile.counts, key: counts})
+    examples = [example for each in ordered for example in each.examples][:_PERMUTED_ROWS]
+    return Reference(plan.task, plan.label, with_scores, quality, importances(plan, examples))
+
+
+def importances(plan: ScoringPlan, examples: list[bytes]) -> dict[str, float]:
+    """By how much the model's loss grows when a feature's values are exchanged among the rows, as shares of 1.
+
+    Permutation importance (Breiman 2001, https://doi.org/10.1023/A:1010933404324; Fisher, Rudin and Dominici 2019).
+    """
+    features = [each for each in plan.features if each.name != plan.label]
+    if not examples:
+        return {}
+    model = SessionModel(plan.model_path)
+    try:
+        rows = rows_of(examples, plan.features)
+        labels = np.asarray(rows.column(plan.label).fill_null(np.nan), np.float64)
+        inputs = raw_inputs(model, rows, features)
+        output = output_name(plan.task)
+        before = _loss(model.run(_RAW, inputs)[output], labels, plan.task)
+        order = np.random.default_rng(0).permutation(len(examples))
+        growth = {
+            each.name: max(
+                _loss(model.run(_RAW, {**inputs, each.name: inputs[each.name][order]})[output], labels, plan.task)
+                - before,
+                0.0,
+            )
+            for each in features
+        }
+    finally:
+        model.close()
+    total = sum(growth.values())
+    return {name: each / total if total > 0 else 0.0 for name, each in growth.items()}
+
+
+def raw_inputs(model: SessionModel, rows: pa.RecordBatch, features: Sequence[Feature]) -> dict[str, np.ndarray]:
+    """Rows as the tensors of `serving_default`: a missing value is NaN, an empty text, or 0 where neither can be."""
+    inputs = {}
+    for feature in features:
+        values = rows.column(feature.name).to_pylist()
+        dtype = tf.as_dtype(model.signatures[_RAW].inputs[feature.name].dtype)
+        missing: Any = b"" if dtype == tf.string else 0 if dtype.is_integer else np.nan
+        plain = [missing if value is None else value for value in values]
+        inputs[feature.name] = np.array(plain, dtype.as_numpy_dtype)
+    return inputs
+
+
+def _loss(scores: np.ndarray, labels: np.ndarray, task: str) -> float:
+    if task == "binary":
+        return BinaryCounts.of(scores, labels).log_loss.mean
+    return RegressionCounts.of(scores, labels).squared_errors.mean

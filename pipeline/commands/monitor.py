@@ -1,0 +1,155 @@
+"""`headrace monitor`: looks at the served model, decides, and tells: terminal, page, JSON, gauges, log, webhook."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from monitoring.alerts import gauges, log_line, post
+from monitoring.page import PAGE_FILE, render
+from monitoring.policy import DECIDING_METRICS
+from monitoring.report import REPORT_FILE, Action, Check, QualityPoint, Report
+from pipeline.config import PipelineConfig
+from pipeline.decisions import record
+from pipeline.looking import LookOptions, look, monitor_folder
+from pipeline.view import output_to
+from schema.errors import ExitCode
+
+_HISTORY = "history"
+_GAUGES_FILE = "metrics.prom"
+_LOG_FILE = "decisions.log"
+_OUTPUT_FILE = "output.log"
+_MOST_ALARMS = 10
+_MOST_HISTORY = 50
+_STYLES = {Action.KEEP: "green", Action.RETRAIN: "bold yellow", Action.ROLL_BACK: "bold red", Action.BLOCK: "bold red"}
+_EXIT_CODES = {
+    Action.KEEP: ExitCode.OK,
+    Action.RETRAIN: ExitCode.RETRAIN,
+    Action.ROLL_BACK: ExitCode.ROLL_BACK,
+    Action.BLOCK: ExitCode.BLOCK,
+}
+
+
+@dataclass(frozen=True)
+class MonitorOptions:
+    """What `headrace monitor` was asked for."""
+
+    pipeline: str
+    version: int | None = None
+    log: str | None = None
+    labels: str | None = None
+
+
+def monitor(console: Console, config: PipelineConfig, options: MonitorOptions) -> ExitCode:
+    """Looks once; the exit code is the decision's.
+
+    Raises:
+        HeadraceError: It could not look.
+    """
+    started = time.monotonic()
+    folder = monitor_folder(config)
+    folder.mkdir(parents=True, exist_ok=True)
+    with output_to(folder / _OUTPUT_FILE):
+        report = look(config, LookOptions(options.version, options.log, options.labels))
+        save(report, folder)
+        record(config, report, folder)
+    _show(console, report, folder, options, time.monotonic() - started)
+    if config.monitor.webhook is not None:
+        delivery = post(config.monitor.webhook, report, str(folder / PAGE_FILE))
+        if delivery.attempts and not delivery.is_delivered:
+            console.print(Text(f"The webhook was not told: {delivery.detail}", "yellow"), soft_wrap=True)
+    return _EXIT_CODES[report.decision.action]
+
+
+def save(report: Report, folder: Path) -> None:
+    """Writes the report everywhere: as JSON (and among the earlier ones), as a page, as gauges, as a line of a log."""
+    stamp = datetime.fromtimestamp(report.created, timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
+    kept = folder / _HISTORY / stamp
+    kept.mkdir(parents=True, exist_ok=True)
+    report.save(kept)
+    report.save(folder)
+    _replace(folder / PAGE_FILE, render(report, list(_history(folder))))
+    _replace(folder / _GAUGES_FILE, gauges(report))
+    with (folder / _LOG_FILE).open("a", encoding="utf-8") as file:
+        file.write(log_line(report) + "\n")
+
+
+def _history(folder: Path) -> Iterator[Report]:
+    """The last reports, oldest first; one that cannot be read is of another Headrace."""
+    for path in sorted((folder / _HISTORY).iterdir())[-_MOST_HISTORY:]:
+        try:
+            yield Report.load(path)
+        except (OSError, ValueError):
+            continue
+
+
+def _replace(path: Path, text: str) -> None:
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(path)
+
+
+def _show(console: Console, report: Report, folder: Path, options: MonitorOptions, seconds: float) -> None:
+    action = report.decision.action
+    console.print(Text(report.decision.headline, _STYLES[action]), soft_wrap=True)
+    period = (
+        "no request" if report.start is None else f"{report.rows:,} rows, {_day(report.start)} to {_day(report.end)}"
+    )
+    console.print(f"{report.pipeline} version {report.version} ({report.window}); requests: {period}", soft_wrap=True)
+    if report.alarms:
+        console.print(_alarms(report.leading()))
+    for point in _main_metric(report.quality):
+        console.print(_quality_line(point), soft_wrap=True)
+    for problem in report.problems:
+        console.print(
+            Text(f"Passed over: {problem.what} ({problem.count:,}; {problem.where})", "yellow"), soft_wrap=True
+        )
+    if action is Action.RETRAIN:
+        console.print(f"To retrain: headrace run {shlex.quote(options.pipeline)}")
+    if action is Action.ROLL_BACK:
+        version = f" --to {report.decision.to_version}" if report.decision.to_version else ""
+        console.print(f"To roll back: headrace rollback {shlex.quote(options.pipeline)}{version}")
+    console.print(f"Report: {folder / PAGE_FILE} and {REPORT_FILE} ({seconds:.0f} s)", soft_wrap=True)
+
+
+def _alarms(alarms: tuple[Check, ...]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("feature", "what", "value", "normal", "since", "looks like"):
+        table.add_column(column, overflow="fold")
+    for check in alarms[:_MOST_ALARMS]:
+        since = _day(check.since) if check.since is not None else check.source
+        what = f"{check.comparison.value}: {check.aspect}"
+        cells = check.subject, what, f"{check.value:.3g}", f"≤ {check.threshold:.3g}", since, check.diagnosis
+        table.add_row(*map(Text, cells))
+    if len(alarms) > _MOST_ALARMS:
+        table.add_row(Text(f"and {len(alarms) - _MOST_ALARMS} more", "dim"))
+    return table
+
+
+def _main_metric(quality: tuple[QualityPoint, ...]) -> list[QualityPoint]:
+    """Over the whole period: the metric that decides, by slice."""
+    longest = max((point.end - point.start for point in quality), default=0.0)
+    return [point for point in quality if point.end - point.start == longest and point.metric in DECIDING_METRICS]
+
+
+def _quality_line(point: QualityPoint) -> str:
+    kind = "estimated" if point.is_estimate else "live"
+    before = "" if point.reference is None else f"; {point.reference:.3f} on the evaluation span"
+    return (
+        f"{kind} {point.metric} of {point.slice}: {point.value:.3f} ({point.low:.3f} to {point.high:.3f}, "
+        f"{point.rows:,} rows{before})"
+    )
+
+
+def _day(seconds: float | None) -> str:
+    return "" if seconds is None else datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M")

@@ -1,0 +1,199 @@
+"""A candidate: a version that answers a share of the requests until it is promoted, or dropped.
+
+Who asks for what, on this project's server and on TensorFlow Serving alike, while a candidate is tried:
+
+    no label, no version   the stable version
+    the label `stable`     the stable version
+    the label `canary`     the candidate
+
+A server gives whatever names neither a label nor a version to the available version with the highest number. A
+candidate with the next number would get all the traffic of every client that does not know of it. So it is tried under
+a number just *below* the stable version's, which it has as its folder's name, a zero before it: `01763990000` reads as
+a number to servers and is no published version to Headrace. The request log holds that number
+(`serving.versions.logged_as` gives the version). Promoted, its folder is renamed to its version, the highest of all.
+
+`models.config` in the base path serves the newest two numbers and names the labels. It follows from the folders alone
+and is written after them, so a process that is killed in between leaves labels that are behind, and nothing else; the
+next command or start of `headrace serve` mends them. Both servers give a label that is in use only to a version that is
+available, and refuse the file as long as it is not; they read it again and again
+(--model_config_file_poll_wait_seconds), so the label follows as soon as the version is loaded. A server that starts
+has nothing loaded and needs --allow_version_labels_for_unavailable_models. A server that polls the base path without
+this file answers from the stable version and never sees the candidate. The file names the base path as this machine
+does: a server in a container mounts it under the same path.
+
+Requests without a label never fail on the way. Those with the label `canary` fail when the candidate is gone, for which
+`Client(canary_share=…)` turns to the stable version. Those with the label `stable` fail when the stable version is
+rolled back, from when it is unloaded until the file is read again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from google.protobuf import text_format
+from tensorflow_serving.config import model_server_config_pb2
+
+from schema.errors import UsageError
+from serving.durable import flush_folder, locked, write_whole
+from serving.rollback import PERSON, finish_interrupted, mark_as_candidate, retire, unmark
+from serving.versions import Candidate, candidate, candidate_path, find, free_number, rolled_back, versions
+
+STABLE, CANARY = "stable", "canary"
+"""The labels."""
+
+CONFIG_FILE = "models.config"
+
+
+@dataclass(frozen=True)
+class Canary:
+    """A trial that is under way."""
+
+    stable: int
+    """The version that answers all other requests."""
+    candidate: Candidate
+
+
+def under_way(base_path: Path) -> Canary | None:
+    """The trial, if there is one."""
+    trial, published = candidate(base_path), versions(base_path)
+    return Canary(published[-1], trial) if trial is not None and published else None
+
+
+def start(base_path: Path, version: int) -> Canary:
+    """Tries a version: the newest one, which gets less traffic then, or one that was rolled back.
+
+    Raises:
+        UsageError: There is no such version, another one is being tried, or there would be no stable version that is
+            older.
+        OSError: The disk cannot be written to.
+    """
+    if find(base_path, version) is None:
+        raise UsageError(f"There is no version {version}", where=str(base_path), expected=_told(base_path))
+    with locked(base_path):
+        finish_interrupted(base_path)
+        current = candidate(base_path)
+        if current is not None:
+            raise UsageError(
+                f"Version {current.version} is being tried",
+                where=str(base_path),
+                mend="Promote or drop it first.",
+            )
+        stable = max((each for each in versions(base_path) if each != version), default=None)
+        if stable is None or stable > version:
+            raise UsageError(
+                f"Version {version} cannot be tried",
+                where=str(base_path),
+                expected="a version that is newer than the stable one",
+                received="there is no other version" if stable is None else f"the stable version is {stable}",
+            )
+        number = free_number(base_path, stable)
+        path = unmark(base_path, version) if version in rolled_back(base_path) else base_path / str(version)
+        trial = mark_as_candidate(path, version, number)
+        path.rename(candidate_path(base_path, number))
+        flush_folder(base_path)
+    return Canary(stable, trial)
+
+
+def promote(base_path: Path, version: int | None = None) -> Canary:
+    """The candidate becomes the newest version, and answers all requests.
+
+    Args:
+        base_path: Holds one folder for each version.
+        version: The candidate that is meant; None for whichever is being tried.
+
+    Returns:
+        The trial that ended.
+
+    Raises:
+        UsageError: None, or another one, is being tried.
+        OSError: The disk cannot be written to.
+    """
+    with _trial(base_path, version) as ended:
+        trial = ended.candidate
+        candidate_path(base_path, trial.number).rename(base_path / str(trial.version))
+        flush_folder(base_path)
+    return ended
+
+
+def drop(base_path: Path, reason: str, by: str = PERSON, version: int | None = None) -> Canary:
+    """The candidate is rolled back; the stable version answers all requests.
+
+    Args:
+        base_path: Holds one folder for each version.
+        reason: Why.
+        by: Who or what decided.
+        version: The candidate that is meant; None for whichever is being tried.
+
+    Returns:
+        The trial that ended.
+
+    Raises:
+        UsageError: None, or another one, is being tried.
+        OSError: The disk cannot be written to.
+    """
+    with _trial(base_path, version) as ended:
+        retire(base_path, [ended.candidate.version], ended.stable, reason, by)
+    return ended
+
+
+def configure(base_path: Path, model: str) -> Path:
+    """Writes `models.config` as the folders demand, for `--model_config_file`.
+
+    Args:
+        base_path: Holds one folder for each version; created if need be.
+        model: The model's name on the server.
+
+    Returns:
+        The file.
+
+    Raises:
+        OSError: The disk cannot be written to.
+    """
+    file = base_path / CONFIG_FILE
+    with locked(base_path):
+        finish_interrupted(base_path)
+        text = _models_config(base_path, model)
+        if not file.is_file() or file.read_text(encoding="utf-8") != text:
+            write_whole(file, text)
+    return file
+
+
+@contextmanager
+def _trial(base_path: Path, version: int | None) -> Iterator[Canary]:
+    """The trial that is under way, while nobody else can end it."""
+    if not base_path.is_dir():
+        raise _none_is_tried(base_path)
+    with locked(base_path):
+        finish_interrupted(base_path)
+        found = under_way(base_path)
+        if found is None:
+            raise _none_is_tried(base_path)
+        if version is not None and version != found.candidate.version:
+            raise UsageError(f"Version {version} is not tried; version {found.candidate.version} is")
+        yield found
+
+
+def _models_config(base_path: Path, model: str) -> str:
+    config = model_server_config_pb2.ModelServerConfig()
+    served = config.model_config_list.config.add(
+        name=model, base_path=str(base_path.absolute()), model_platform="tensorflow"
+    )
+    served.model_version_policy.latest.num_versions = 2
+    trial, published = candidate(base_path), versions(base_path)
+    if published:
+        served.version_labels[STABLE] = published[-1]
+    if trial is not None:
+        served.version_labels[CANARY] = trial.number
+    return f"# Written by headrace; it follows the versions beside it.\n{text_format.MessageToString(config)}"
+
+
+def _none_is_tried(base_path: Path) -> UsageError:
+    return UsageError("No version is being tried", where=str(base_path))
+
+
+def _told(base_path: Path) -> str:
+    known = [*versions(base_path)[-1:], *rolled_back(base_path)]
+    return f"the newest version, or one that is rolled back: {', '.join(map(str, known))}" if known else "a version"

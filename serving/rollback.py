@@ -1,0 +1,181 @@
+"""Rolling back and restoring: what changes a version's state, see `serving.versions`.
+
+A rollback is written into the version before its folder is renamed. What was interrupted between the two is decided
+already, and the next change below the base path finishes it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from schema.errors import UsageError
+from schema.strict import Strict
+from serving.durable import flush_folder, locked, write_whole
+from serving.versions import (
+    CANDIDATE,
+    MARK,
+    PROVENANCE,
+    Candidate,
+    Mark,
+    candidate,
+    is_marked,
+    live_paths,
+    published_paths,
+    read_mark,
+    rolled_back,
+    rolled_back_paths,
+    versions,
+)
+
+PERSON = "a person"
+"""Who rolls back, unless it is said."""
+
+
+@dataclass(frozen=True)
+class RollBack:
+    """What was rolled back."""
+
+    versions: tuple[int, ...]
+    """Ascending; empty if there was nothing newer than `to`."""
+    to: int
+    """The version that answers now."""
+
+
+def roll_back(base_path: Path, to: int | None, reason: str, by: str = PERSON) -> RollBack:
+    """Takes versions out of service for good: servers fall back within their polling interval.
+
+    A candidate goes first, and the newest version last: whatever a server sees in between, it goes straight from the
+    version that answers now to the one that shall.
+
+    Args:
+        base_path: Holds one folder for each version.
+        to: The version that shall answer; all newer ones are rolled back. None: the one before the newest (the
+            stable one, if a candidate is tried); or, if a rollback was interrupted, the one that it went to.
+        reason: Why.
+        by: Who or what decided.
+
+    Raises:
+        UsageError: There is no such version to go back to.
+        OSError: The disk is full or cannot be written to.
+    """
+    if not base_path.is_dir():
+        raise _nothing_before(base_path)
+    with locked(base_path):
+        there = live_paths(base_path)
+        if to is None:
+            to = _one_before(base_path, there)
+        _require_published(base_path, to)
+        bad = tuple(sorted(version for version in there if version > to))
+        retire(base_path, bad, to, reason, by)
+    return RollBack(bad, to)
+
+
+def restore(base_path: Path, version: int) -> None:
+    """Undoes a rollback: the version is published again, and answers if it is the newest.
+
+    Raises:
+        UsageError: It is not rolled back, or a candidate is being tried.
+        OSError: The disk cannot be written to.
+    """
+    if not base_path.is_dir():
+        raise _not_rolled_back(base_path, version)
+    with locked(base_path):
+        trial = candidate(base_path)
+        if trial is not None:  # its number must stay the second highest
+            raise UsageError(f"Version {trial.version} is being tried", mend="Promote or drop it first.")
+        path = unmark(base_path, version)
+        path.rename(base_path / str(version))
+        flush_folder(base_path)
+
+
+def retire(base_path: Path, bad: Iterable[int], to: int | None, reason: str, by: str) -> None:
+    """Marks versions and takes them from the servers. Needs the lock.
+
+    Args:
+        base_path: Holds one folder for each version.
+        bad: Published versions, or the candidate.
+        to: The version that answers instead.
+        reason: Why.
+        by: Who or what decided.
+    """
+    live, published = live_paths(base_path), published_paths(base_path)
+    ordered = sorted(bad, key=lambda version: (version in published, version))
+    for version in ordered:
+        if not is_marked(live[version]):
+            _write(live[version], MARK, Mark(version=version, at=time.time(), by=by, reason=reason, to=to))
+    for version in ordered:
+        live[version].rename(base_path / f"rolled-back-{version}")
+        flush_folder(base_path)
+
+
+def finish_interrupted(base_path: Path) -> None:
+    """Renames what is marked already. Needs the lock."""
+    marked = [version for version, path in live_paths(base_path).items() if is_marked(path)]
+    retire(base_path, marked, None, "", "")
+
+
+def unmark(base_path: Path, version: int) -> Path:
+    """Removes the mark from a version that is rolled back, and gives its folder. Needs the lock.
+
+    Raises:
+        UsageError: It is not rolled back.
+    """
+    finish_interrupted(base_path)
+    path = rolled_back_paths(base_path).get(version)
+    if path is None:
+        raise _not_rolled_back(base_path, version)
+    (path / PROVENANCE / MARK).unlink(missing_ok=True)
+    return path
+
+
+def mark_as_candidate(version_path: Path, version: int, number: int) -> Candidate:
+    """Writes into a version that, and as which number, it is tried. It is tried once its folder has that name."""
+    trial = Candidate(version=version, number=number, since=time.time())
+    _write(version_path, CANDIDATE, trial)
+    return trial
+
+
+def _write(version_path: Path, name: str, content: Strict) -> None:
+    folder = version_path / PROVENANCE
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / name, content.model_dump_json(indent=2))
+
+
+def _one_before(base_path: Path, there: dict[int, Path]) -> int:
+    """The version before the newest, or the one that an interrupted rollback went to."""
+    interrupted = [read_mark(path, version).to for version, path in there.items() if is_marked(path)]
+    decided = [to for to in interrupted if to is not None]
+    if decided:
+        return min(decided)
+    if len(there) < 2:
+        raise _nothing_before(base_path)
+    return sorted(there)[-2]
+
+
+def _require_published(base_path: Path, version: int) -> None:
+    known = versions(base_path)
+    if version in known:
+        return
+    expected = f"one of {', '.join(map(str, known))}" if known else "a published version; there is none"
+    if version in rolled_back(base_path):
+        mend = f"To restore it: headrace promote PIPELINE {version}."
+        raise UsageError(f"Version {version} is rolled back itself", where=str(base_path), expected=expected, mend=mend)
+    raise UsageError(f"There is no published version {version}", where=str(base_path), expected=expected)
+
+
+def _nothing_before(base_path: Path) -> UsageError:
+    known = versions(base_path)
+    received = f"version {known[-1]} is the only one" if known else "no version is published"
+    return UsageError("There is no version to go back to", where=str(base_path), received=received)
+
+
+def _not_rolled_back(base_path: Path, version: int) -> UsageError:
+    known = ", ".join(map(str, rolled_back(base_path)))
+    return UsageError(
+        f"Version {version} is not rolled back",
+        where=str(base_path),
+        expected=f"one of {known}" if known else "a version that is rolled back; there is none",
+    )
