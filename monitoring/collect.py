@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from data.encoding import is_missing
 from data.readers import Block, read
 from models.features import Feature
 from monitoring.bins import Bins
-from monitoring.join import SCORE, VERSION, WINDOW, Joined, JoinPlan, join, partition
+from monitoring.join import SCORE, SECONDS, VERSION, WINDOW, Joined, JoinPlan, join, partition
 from monitoring.judge import JudgePlan, judge
 from monitoring.logs import LogFile, read_requests
 from monitoring.parts import Part, add_parts
@@ -66,7 +66,8 @@ class CollectPlan:
     label: Feature
     bins: dict[Key, Bins]
     version: int
-    known_versions: frozenset[int]
+    versions: dict[int, int]
+    """The version behind each number by which the log may know one."""
     window_seconds: int
     event_time: str | None
     share: float
@@ -160,9 +161,9 @@ class _ReadLogs(beam.DoFn):
         plan, problems = self._plan, Problems()
         generator = _generator(file.path.name)
         parts: dict[PartKey, Part] = {}
-        for requests in read_requests(file, plan.features, problems):
+        for logged in read_requests(file, plan.features, problems):
+            requests = _with_known_versions(logged, plan, problems, str(file.path))
             windows = _windows(requests, plan)
-            _check_versions(requests, plan, problems, str(file.path))
             for version, window in np.unique(np.stack([requests.versions, windows], axis=1), axis=0).tolist():
                 chosen = (requests.versions == version) & (windows == window)
                 rows = requests.features.filter(pa.array(chosen))
@@ -183,8 +184,9 @@ class _ReadLogs(beam.DoFn):
             pa.array(requests.scores),
             pa.array(windows),
             pa.array(requests.versions),
+            pa.array(requests.seconds),
         ]
-        rows = pa.RecordBatch.from_arrays(columns, [*requests.features.schema.names, SCORE, WINDOW, VERSION])
+        rows = pa.RecordBatch.from_arrays(columns, [*requests.features.schema.names, SCORE, WINDOW, VERSION, SECONDS])
         for number, each in partition(rows, plan.join.identifier, plan.partitions):
             yield beam.pvalue.TaggedOutput(_JOIN, (number, each))
 
@@ -199,10 +201,15 @@ def _windows(requests: Requests, plan: CollectPlan) -> np.ndarray:
     return seconds // plan.window_seconds * plan.window_seconds
 
 
-def _check_versions(requests: Requests, plan: CollectPlan, problems: Problems, where: str) -> None:
-    for version, rows in zip(*np.unique(requests.versions, return_counts=True), strict=True):
-        if int(version) not in plan.known_versions:
-            problems.add(f"rows answered by version {version}, which is not in the push path", where, int(rows))
+def _with_known_versions(requests: Requests, plan: CollectPlan, problems: Problems, where: str) -> Requests:
+    """A candidate is logged under a number of its own; an unknown number is told and kept apart."""
+    versions = requests.versions.copy()
+    for number, rows in zip(*np.unique(requests.versions, return_counts=True), strict=True):
+        if int(number) in plan.versions:
+            versions[requests.versions == number] = plan.versions[int(number)]
+        else:
+            problems.add(f"rows answered by version {number}, which is not in the push path", where, int(rows))
+    return replace(requests, versions=versions)
 
 
 class _ReadTables(beam.DoFn):

@@ -2,26 +2,8 @@
 
 from __future__ import annotations
 
-from monitoring.report import Check, Problem, QualityPoint, Volume
+from monitoring.report import Check, Problem, QualityPoint, VersionEvidence, Volume
 from schema.strict import Strict
-
-
-class LossSums(Strict):
-    """The sums of a loss over rows."""
-
-    rows: int = 0
-    total: float = 0.0
-    total_of_squares: float = 0.0
-
-
-class VersionEvidence(Strict):
-    """What the log says of one version."""
-
-    version: int
-    rows: int
-    loss: LossSums
-    """Log loss (or squared error) of the rows with a label."""
-    scores: LossSums
 
 
 class Evidence(Strict):

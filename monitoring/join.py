@@ -17,10 +17,11 @@ import pyarrow.compute as pc
 
 from models.features import Feature
 from monitoring.profile import Survey
+from monitoring.quality import Moments
 from monitoring.rows import is_number
-from monitoring.slicing import QualityBySlice, add_quality, quality_by_slice
+from monitoring.slicing import QualityBySlice, add_quality, loss_of, quality_by_slice
 
-SCORE, WINDOW, VERSION = "__score", "__window", "__version"
+SCORE, WINDOW, VERSION, SECONDS = "__score", "__window", "__version", "__seconds"
 """Columns beside the features, of a batch of requests."""
 
 _KEY = "__key"
@@ -46,6 +47,8 @@ class JoinPlan:
     """The judged one: its feature skew is counted."""
     share: float
     """Of the joined rows to keep numbers of, for the diagnosis."""
+    losses_since: float = 0.0
+    """Versions are compared with each other on what was asked from then on, seconds since 1970."""
 
 
 @dataclass
@@ -53,6 +56,8 @@ class Joined:
     """What the join of a partition found; it adds up."""
 
     quality: dict[Answered, QualityBySlice] = field(default_factory=dict)
+    losses: dict[int, Moments] = field(default_factory=dict)
+    """Of each version's labelled rows: log loss, or squared error."""
     matched: int = 0
     """Requests of the judged version that have a row in the table."""
     mismatched: dict[str, int] = field(default_factory=dict)
@@ -73,8 +78,10 @@ class Joined:
         for key, each in other.quality.items():
             add_quality(quality.setdefault(key, {}), each)
         names = {**self.mismatched, **other.mismatched}
+        versions = {**self.losses, **other.losses}
         return Joined(
             quality,
+            {each: self.losses.get(each, Moments()) + other.losses.get(each, Moments()) for each in versions},
             self.matched + other.matched,
             {name: self.mismatched.get(name, 0) + other.mismatched.get(name, 0) for name in names},
             self.compared | other.compared,
@@ -135,6 +142,10 @@ def join(requests: Iterable[pa.RecordBatch], tables: Iterable[pa.RecordBatch], p
         of_group = labels.loc[group.index].to_numpy(np.float64)
         counts = quality_by_slice(rows, group[SCORE].to_numpy(np.float64), of_group, plan.slices, plan.task)
         found.quality[int(version), int(window)] = counts
+    recent = asked[asked[SECONDS] >= plan.losses_since]
+    for version, group in recent.groupby(VERSION):
+        of_group = labels.loc[group.index].to_numpy(np.float64)
+        found.losses[int(version)] = loss_of(group[SCORE].to_numpy(np.float64), of_group, plan.task)
     return found
 
 

@@ -9,20 +9,19 @@ from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
 from monitoring.checks import Setting, by_impact, compare, rate_of_check
 from monitoring.config import MonitorConfig
-from monitoring.evidence import Evidence, LossSums, VersionEvidence
+from monitoring.evidence import Evidence
 from monitoring.explain import explained
 from monitoring.join import Joined
 from monitoring.live_quality import label_checks, quality_points
 from monitoring.measures import jensen_shannon
 from monitoring.parts import Part, add_parts
 from monitoring.problems import Problems
-from monitoring.profile import Profile
-from monitoring.quality import BinaryCounts, Moments
+from monitoring.quality import Moments
 from monitoring.reference import Reference
-from monitoring.report import Check, Comparison, State, Volume
+from monitoring.report import Check, Comparison, LossSums, State, VersionEvidence, Volume
 from monitoring.row_skew import mismatch_checks
 from monitoring.rules import schema_checks
-from monitoring.slicing import ALL_EXAMPLES, QualityBySlice, add_quality
+from monitoring.slicing import QualityBySlice, add_quality
 
 Parts = Mapping[tuple[str, int, int], Part]
 
@@ -188,21 +187,15 @@ def _versions(parts: Parts, joined: Joined) -> list[VersionEvidence]:
         if kind == "requests":
             rows[version] = rows.get(version, 0) + part.rows
             scores[version] = scores.get(version, Moments()) + part.scores
-    found = []
-    for version in sorted(rows):
-        quality = _sum(each for (of, _), each in joined.quality.items() if of == version)
-        counts = quality.get(ALL_EXAMPLES)
-        loss = (
-            Moments()
-            if counts is None
-            else counts.log_loss
-            if isinstance(counts, BinaryCounts)
-            else counts.squared_errors
+    return [
+        VersionEvidence(
+            version=version,
+            rows=rows[version],
+            mean_score=scores[version].mean if scores[version].rows else None,
+            loss=_sums(joined.losses.get(version, Moments())),
         )
-        found.append(
-            VersionEvidence(version=version, rows=rows[version], loss=_sums(loss), scores=_sums(scores[version]))
-        )
-    return found
+        for version in sorted(rows)
+    ]
 
 
 def _sums(moments: Moments) -> LossSums:

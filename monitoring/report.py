@@ -130,6 +130,24 @@ class ServerHealth(Strict):
     """Requests that were to be logged and were not."""
 
 
+class LossSums(Strict):
+    """The sums of a loss over rows."""
+
+    rows: int = 0
+    total: float = 0.0
+    total_of_squares: float = 0.0
+
+
+class VersionEvidence(Strict):
+    """What the log says of one version."""
+
+    version: int
+    rows: int
+    mean_score: float | None
+    loss: LossSums
+    """Log loss (or squared error) of the rows with a label; while a candidate is tried, only of those since then."""
+
+
 class Problem(Strict):
     """Bad input that was passed over: counted, never fatal, never silent."""
 
@@ -183,6 +201,7 @@ class Report(Strict):
     quality: tuple[QualityPoint, ...] = ()
     volumes: tuple[Volume, ...] = ()
     server: ServerHealth | None = None
+    versions: tuple[VersionEvidence, ...] = ()
     problems: tuple[Problem, ...] = ()
 
     @property

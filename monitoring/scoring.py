@@ -17,9 +17,8 @@ from monitoring.bins import number_bins
 from monitoring.examples import read_examples, rows_of
 from monitoring.profile import Profile
 from monitoring.profiling import ExamplesFile
-from monitoring.quality import BinaryCounts, RegressionCounts
 from monitoring.reference import PREDICTIONS, Reference
-from monitoring.slicing import QualityBySlice, add_quality, quality_by_slice
+from monitoring.slicing import QualityBySlice, add_quality, loss_of, quality_by_slice
 from serving.session_model import SessionModel
 
 _SCORED_OF_BLOCK = 64
@@ -166,11 +165,13 @@ def importances(plan: ScoringPlan, examples: list[bytes]) -> dict[str, float]:
         labels = np.asarray(rows.column(plan.label).fill_null(np.nan), np.float64)
         inputs = raw_inputs(model, rows, features)
         output = output_name(plan.task)
-        before = _loss(model.run(_RAW, inputs)[output], labels, plan.task)
+        before = loss_of(model.run(_RAW, inputs)[output], labels, plan.task).mean
         order = np.random.default_rng(0).permutation(len(examples))
         growth = {
             each.name: max(
-                _loss(model.run(_RAW, {**inputs, each.name: inputs[each.name][order]})[output], labels, plan.task)
+                loss_of(
+                    model.run(_RAW, {**inputs, each.name: inputs[each.name][order]})[output], labels, plan.task
+                ).mean
                 - before,
                 0.0,
             )
@@ -192,9 +193,3 @@ def raw_inputs(model: SessionModel, rows: pa.RecordBatch, features: Sequence[Fea
         plain = [missing if value is None else value for value in values]
         inputs[feature.name] = np.array(plain, dtype.as_numpy_dtype)
     return inputs
-
-
-def _loss(scores: np.ndarray, labels: np.ndarray, task: str) -> float:
-    if task == "binary":
-        return BinaryCounts.of(scores, labels).log_loss.mean
-    return RegressionCounts.of(scores, labels).squared_errors.mean

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from monitoring.quality import BinaryCounts, RegressionCounts
+from monitoring.quality import BinaryCounts, Moments, RegressionCounts
 
 ALL_EXAMPLES = "all examples"
 
@@ -48,3 +48,10 @@ def add_quality(total: QualityBySlice, more: QualityBySlice) -> None:
     """Adds counts, slice by slice, to `total`."""
     for name, counts in more.items():
         total[name] = total[name] + counts if name in total else counts  # type: ignore[operator]
+
+
+def loss_of(scores: np.ndarray, labels: np.ndarray, task: str) -> Moments:
+    """The labelled rows' log loss, or squared error: scores and labels float64 [rows], NaN where unknown."""
+    if task == "binary":
+        return BinaryCounts.of(scores, labels).log_loss
+    return RegressionCounts.of(scores, labels).squared_errors

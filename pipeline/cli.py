@@ -76,12 +76,27 @@ def _parser() -> argparse.ArgumentParser:
     monitor.add_argument("--log", metavar="DIR", help="a folder of request logs (default: serve.request_log)")
     monitor.add_argument("--labels", metavar="FILES", help="tables with the identifier and the label (a glob)")
 
+    _add_versions(commands)
     config = _command(commands, "config", "check and show a pipeline's configuration", _config)
     config.add_argument("--resolved", action="store_true", help="with every default and absolute paths")
 
     _add_deploy(commands)
     _command(commands, "doctor", "check this machine, the installation and a pipeline's inputs", _doctor)
     return parser
+
+
+def _add_versions(commands: argparse._SubParsersAction) -> None:
+    rollback = _command(commands, "rollback", "answer from an older version, and never from the newer ones", _rollback)
+    rollback.add_argument(
+        "--to", metavar="V", type=_positive, help="which version (default: the one before the newest)"
+    )
+    rollback.add_argument("--reason", metavar="TEXT", default="none was given", help="kept with what is rolled back")
+    told = "give the candidate all the traffic, or restore a version that was rolled back"
+    promote = _command(commands, "promote", told, _promote)
+    promote.add_argument("version", nargs="?", type=_positive, help="which (default: the candidate)")
+    canary = _command(commands, "canary", "show the version that is tried on a share of the traffic", _canary)
+    canary.add_argument("--start", metavar="V", type=_positive, help="try this version")
+    canary.add_argument("--drop", metavar="REASON", help="roll the candidate back")
 
 
 def _add_deploy(commands: argparse._SubParsersAction) -> None:
@@ -163,6 +178,24 @@ def _config(parsed: argparse.Namespace, console: Console) -> ExitCode:
     text = to_yaml(config) if parsed.resolved else path.read_text(encoding="utf-8")
     console.out(text, end="", highlight=False)
     return ExitCode.OK
+
+
+def _rollback(parsed: argparse.Namespace, console: Console) -> ExitCode:
+    from pipeline.commands.rollback import rollback
+
+    return rollback(console, _load(parsed), parsed.to, parsed.reason)
+
+
+def _promote(parsed: argparse.Namespace, console: Console) -> ExitCode:
+    from pipeline.commands.promote import promote
+
+    return promote(console, _load(parsed), parsed.version)
+
+
+def _canary(parsed: argparse.Namespace, console: Console) -> ExitCode:
+    from pipeline.commands.canary import canary
+
+    return canary(console, _load(parsed), parsed.start, parsed.drop)
 
 
 def _deploy(parsed: argparse.Namespace, console: Console) -> ExitCode:

@@ -123,7 +123,7 @@ def _nodes(config: PipelineConfig, accepted: Accepted) -> list[BaseNode]:
             },
             disable_statistics=True,  # StatisticsGen has computed them
         )
-        base_model = _base_model(examples) if config.training.warm_start else None
+        base_model = _base_model(examples, config.push.path) if config.training.warm_start else None
         trainer = Trainer(
             examples=transform.outputs["transformed_examples"],
             transform_graph=transform.outputs["transform_graph"],
@@ -167,6 +167,7 @@ def _nodes(config: PipelineConfig, accepted: Accepted) -> list[BaseNode]:
             )
             baseline = Resolver(
                 strategy_class=LatestBlessedModelStrategy,
+                config={"push_path": config.push.path},
                 baseline=Channel(type=Model),
                 verdict=Channel(type=GateVerdict),
                 candidate=model,
@@ -201,7 +202,13 @@ def _nodes(config: PipelineConfig, accepted: Accepted) -> list[BaseNode]:
                     pipeline=config.name,
                     path=config.push.path,
                     config=config.model_dump_json(by_alias=True),
-                    code=code_fingerprint("serving/push.py", "serving/warmup.py", "pipeline/components/pusher.py"),
+                    code=code_fingerprint(
+                        *(
+                            f"serving/{name}.py"
+                            for name in ("canary", "durable", "push", "rollback", "versions", "warmup")
+                        ),
+                        "pipeline/components/pusher.py",
+                    ),
                 )
 
     return [
@@ -211,12 +218,13 @@ def _nodes(config: PipelineConfig, accepted: Accepted) -> list[BaseNode]:
     ]  # fmt: skip
 
 
-def _base_model(examples: BaseChannel) -> Resolver:
+def _base_model(examples: BaseChannel, push_path: str) -> Resolver:
     return Resolver(
         strategy_class=BaseModelStrategy,
         base_model=Channel(type=Model),
         verdict=Channel(type=GateVerdict),
         examples=examples,
+        config={"push_path": push_path},
     ).with_id("BaseModel")
 
 

@@ -25,10 +25,10 @@ from monitoring.report import Report, ServerHealth
 from monitoring.server_metrics import Snapshot, health, read
 from pipeline.beam import IN_MEMORY_RUNNER
 from pipeline.config import PipelineConfig
+from pipeline.reports import monitor_folder
 from schema.contract import load_schema
 from schema.errors import ConfigError, DataError, UsageError
-from serving.push import PROVENANCE, read_manifest
-from serving.versions import versions
+from serving.versions import PROVENANCE, candidate, logged_as, read_manifest, require_local, versions
 
 SCHEMA_FILE = "schema.pbtxt"
 _EVIDENCE_FILE = ".evidence.json"
@@ -60,11 +60,6 @@ class Served:
     schema_path: Path
     others: tuple[int, ...]
     """All versions in the push path."""
-
-
-def monitor_folder(config: PipelineConfig) -> Path:
-    """Holds the reports of a pipeline's looks."""
-    return config.home / "monitor"
 
 
 def look(config: PipelineConfig, options: LookOptions, beam_args: tuple[str, ...] = (IN_MEMORY_RUNNER,)) -> Report:
@@ -105,6 +100,7 @@ def look(config: PipelineConfig, options: LookOptions, beam_args: tuple[str, ...
         quality=evidence.quality,
         volumes=evidence.volumes,
         server=server,
+        versions=evidence.versions,
         problems=evidence.problems,
     )
 
@@ -116,9 +112,7 @@ def find_served(config: PipelineConfig, version: int | None) -> Served:
         UsageError: Nothing is pushed, or the version does not exist.
         DataError: It has no reference.
     """
-    if "://" in config.push.path:
-        raise ConfigError("The models are not on this machine", where=config.push.path, expected="a local push.path")
-    base = Path(config.push.path)
+    base = require_local(config.push.path)
     pushed = versions(base)
     if not pushed:
         raise UsageError("Nothing is pushed yet", where=str(base), mend=f"Run it first: headrace run {config.name}")
@@ -163,15 +157,24 @@ def _gather(
     features = tuple(each for each in reference.profile.features if each.name != reference.label)
     [label] = [each for each in reference.profile.features if each.name == reference.label]
     share = min(1.0, _ROWS_TO_KEEP / max(log_bytes / _BYTES_OF_A_ROW, 1))
+    base_path = Path(config.push.path)
+    trial = candidate(base_path)
     join = JoinPlan(
-        monitor.identifier, features, reference.label, monitor.slices, reference.task, served.version, share
+        monitor.identifier,
+        features,
+        reference.label,
+        monitor.slices,
+        reference.task,
+        served.version,
+        share,
+        losses_since=trial.since if trial is not None else 0.0,
     )
     plan = CollectPlan(
         features,
         label,
         reference.profile.bins,
         served.version,
-        frozenset(served.others),
+        logged_as(base_path),
         int(monitor.window_hours * 3600),
         monitor.event_time,
         share,

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from monitoring.sequential import Arm, Comparison, Verdict, compare
 from pipeline.config import PipelineConfig
+from pipeline.reports import last_report
 from schema.errors import ConfigError, ExitCode, UsageError
 from serving import canary as trials
 from serving.canary import CONFIG_FILE, Canary
@@ -35,7 +36,7 @@ def canary(
         config: The pipeline.
         start: Try this version: the newest, or one that was rolled back.
         drop: Why the candidate is to be rolled back.
-        arms: What the request log knows, to show; see `compare_on_log`.
+        arms: What the request log knows, see `compare_on_log`; None for what the last look at it knew.
 
     Raises:
         UsageError: Both start and drop are given, or what is asked for cannot be done.
@@ -58,8 +59,8 @@ def canary(
             console.print(f"{config.name}: no version is being tried.", soft_wrap=True)
             return ExitCode.OK
         _tell(console, config, state)
-        if arms is not None:
-            _tell_comparison(console, compare_on_log(config, state, arms))
+        known = arms_of(config, state) if arms is None else arms
+        _tell_comparison(console, compare_on_log(config, state, known))
     return ExitCode.OK
 
 
@@ -81,6 +82,19 @@ def compare_on_log(config: PipelineConfig, state: Canary, arms: Mapping[int, Arm
     stable = arms.get(state.stable, Arm())
     margin = config.monitor.policy.worse_by * abs(stable.mean) if stable.rows else 0.0
     return compare(stable, arms.get(state.candidate.number, Arm()), rate, margin)
+
+
+def arms_of(config: PipelineConfig, state: Canary) -> dict[int, Arm]:
+    """What the last look at the log knows of the two versions, as `compare_on_log` takes it."""
+    report = last_report(config)
+    if report is None or report.created < state.candidate.since:
+        return {}
+    numbers = {state.stable: state.stable, state.candidate.version: state.candidate.number}
+    return {
+        numbers[each.version]: Arm(each.loss.rows, each.loss.total, each.loss.total_of_squares)
+        for each in report.versions
+        if each.version in numbers
+    }
 
 
 def conclude(console: Console, config: PipelineConfig, state: Canary, arms: Mapping[int, Arm]) -> Verdict:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -15,22 +13,19 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from monitoring.alerts import gauges, log_line, post
-from monitoring.page import PAGE_FILE, render
+from monitoring.alerts import post
+from monitoring.page import PAGE_FILE
 from monitoring.policy import DECIDING_METRICS
 from monitoring.report import REPORT_FILE, Action, Check, QualityPoint, Report
 from pipeline.config import PipelineConfig
 from pipeline.decisions import record
-from pipeline.looking import LookOptions, look, monitor_folder
+from pipeline.looking import LookOptions, look
+from pipeline.reports import monitor_folder, save
 from pipeline.view import output_to
 from schema.errors import ExitCode
 
-_HISTORY = "history"
-_GAUGES_FILE = "metrics.prom"
-_LOG_FILE = "decisions.log"
 _OUTPUT_FILE = "output.log"
 _MOST_ALARMS = 10
-_MOST_HISTORY = 50
 _STYLES = {Action.KEEP: "green", Action.RETRAIN: "bold yellow", Action.ROLL_BACK: "bold red", Action.BLOCK: "bold red"}
 _EXIT_CODES = {
     Action.KEEP: ExitCode.OK,
@@ -69,34 +64,6 @@ def monitor(console: Console, config: PipelineConfig, options: MonitorOptions) -
         if delivery.attempts and not delivery.is_delivered:
             console.print(Text(f"The webhook was not told: {delivery.detail}", "yellow"), soft_wrap=True)
     return _EXIT_CODES[report.decision.action]
-
-
-def save(report: Report, folder: Path) -> None:
-    """Writes the report everywhere: as JSON (and among the earlier ones), as a page, as gauges, as a line of a log."""
-    stamp = datetime.fromtimestamp(report.created, timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
-    kept = folder / _HISTORY / stamp
-    kept.mkdir(parents=True, exist_ok=True)
-    report.save(kept)
-    report.save(folder)
-    _replace(folder / PAGE_FILE, render(report, list(_history(folder))))
-    _replace(folder / _GAUGES_FILE, gauges(report))
-    with (folder / _LOG_FILE).open("a", encoding="utf-8") as file:
-        file.write(log_line(report) + "\n")
-
-
-def _history(folder: Path) -> Iterator[Report]:
-    """The last reports, oldest first; one that cannot be read is of another Headrace."""
-    for path in sorted((folder / _HISTORY).iterdir())[-_MOST_HISTORY:]:
-        try:
-            yield Report.load(path)
-        except (OSError, ValueError):
-            continue
-
-
-def _replace(path: Path, text: str) -> None:
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)
 
 
 def _show(console: Console, report: Report, folder: Path, options: MonitorOptions, seconds: float) -> None:

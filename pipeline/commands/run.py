@@ -25,6 +25,7 @@ from pipeline.metadata import History, open_store
 from pipeline.runners.report import RunReport, State, close_killed, load_reports, run_folder
 from pipeline.view import Progress, output_to, show_error, show_verdict
 from schema.errors import ExitCode, UsageError
+from serving.versions import candidate, find, rolled_back
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -117,7 +118,7 @@ def _forced(options: RunOptions, history: History, reports: list[RunReport]) -> 
     """The nodes that the cache must not answer for, with the reason of each."""
     forced = {}
     pushed = history.pushed()
-    if pushed and not Path(pushed[-1].custom_properties["pushed_destination"].string_value).is_dir():
+    if pushed and find(*_pushed_where(pushed[-1])) is None:  # rolled back is not gone: it is not pushed again
         forced["Pusher"] = "the pushed version is gone"
     last = history.verdicts_of_run(reports[-1].run_id) if reports else []
     if options.accept is None and any(each.gate is GateName.INFRA and not each.passed for each in last):
@@ -179,7 +180,7 @@ def _conclude(
     for error in runner.errors.values():
         show_error(console, error)
     if not runner.errors and report.headline:
-        console.print(report.headline)
+        console.print(report.headline, markup=False, soft_wrap=True)  # a reason may hold [brackets]
     console.print(f"Logs: {run_folder(config.home, report.run_id)}")
     return code
 
@@ -198,13 +199,24 @@ def _pushed_line(history: History, report: RunReport) -> str:
     if pusher.state not in (State.DONE, State.CACHED):
         return f"Done in {report.seconds:.0f} s; nothing was to be pushed."
     [artifact] = history.artifacts(pusher.execution_id, pb.Event.OUTPUT)["pushed_model"]
-    pushed = artifact.custom_properties
-    place = (
-        f"version {pushed['pushed_version'].string_value} in {Path(pushed['pushed_destination'].string_value).parent}"
-    )
-    if pusher.state is State.DONE and pushed["is_new"].int_value:
-        return f"Pushed {place} in {report.seconds:.0f} s."
-    return f"Nothing new to push: this model is {place}. Done in {report.seconds:.0f} s."
+    base_path, version = _pushed_where(artifact)
+    mark, trial = rolled_back(base_path).get(version), candidate(base_path)
+    if mark is not None:
+        return (
+            f"Not pushed: this model is version {version}, which was rolled back ({mark.reason}). To bring it back: "
+            f"headrace promote {history.pipeline} {version}. Done in {report.seconds:.0f} s."
+        )
+    place, seconds = f"version {version} in {base_path}", f"{report.seconds:.0f} s"
+    tried = " It is tried on a share of the traffic." if trial is not None and trial.version == version else ""
+    if pusher.state is State.DONE and artifact.custom_properties["is_new"].int_value:
+        return f"Pushed {place} in {seconds}.{tried}"
+    return f"Nothing new to push: this model is {place}.{tried} Done in {seconds}."
+
+
+def _pushed_where(artifact: pb.Artifact) -> tuple[Path, int]:
+    """The base path and the version of a PushedModel, whatever its folder is called by now."""
+    facts = artifact.custom_properties
+    return Path(facts["pushed_destination"].string_value).parent, int(facts["pushed_version"].string_value)
 
 
 def _close(report: RunReport, home: Path, outcome: str, started: float) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from ml_metadata.proto import metadata_store_pb2 as pb
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from pipeline.config import PipelineConfig
 from pipeline.metadata import History, open_store
@@ -16,7 +17,7 @@ from pipeline.runners.lock import run_lock
 from pipeline.runners.report import RunReport, close_killed, load_reports
 from pipeline.view import show_runs
 from schema.errors import ExitCode, LockedError
-from serving.push import read_manifest, versions
+from serving.versions import candidate, find, read_manifest, rolled_back, versions
 
 
 def status(console: Console, config: PipelineConfig, most_runs: int) -> ExitCode:
@@ -48,15 +49,24 @@ def _show_artifacts(console: Console, history: History, report: RunReport) -> No
 
 
 def _show_pushed(console: Console, base_path: Path) -> None:
-    published = versions(base_path)
-    if not published:
+    states = _states(base_path)
+    if not states:
         console.print(f"Nothing is pushed to {base_path}.")
         return
     table = Table(box=None, padding=(0, 2, 0, 0), title=f"Pushed to {base_path}", title_justify="left")
-    for column in ("version", "pushed", "model", "window"):
+    for column in ("version", "pushed", "model", "window", "state"):
         table.add_column(column)
-    for version in published:
-        facts = read_manifest(base_path / str(version))
+    for version, state in sorted(states.items()):
+        path = find(base_path, version)
+        facts = read_manifest(path) if path is not None else {}
         pushed_at = datetime.fromtimestamp(facts["pushed_at"]).strftime("%Y-%m-%d %H:%M:%S") if facts else "not by us"
-        table.add_row(str(version), pushed_at, str(facts.get("model_id", "-")), facts.get("window", "-"))
+        table.add_row(str(version), pushed_at, str(facts.get("model_id", "-")), facts.get("window", "-"), Text(state))
     console.print(table)
+
+
+def _states(base_path: Path) -> dict[int, str]:
+    """Each version, and whether it answers."""
+    published, trial = versions(base_path), candidate(base_path)
+    states = {version: f"rolled back by {mark.by}: {mark.reason}" for version, mark in rolled_back(base_path).items()}
+    states |= dict.fromkeys(published[:-1], "older") | dict.fromkeys(published[-1:], "answers")
+    return states if trial is None else {**states, trial.version: f"tried, as {trial.number}"}

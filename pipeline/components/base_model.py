@@ -25,6 +25,9 @@ class BaseModelStrategy(resolver.ResolverStrategy):
     Inputs: `base_model`, all models; `verdict`, all verdicts; `examples`, those of this run, as ExampleGen left them.
     """
 
+    def __init__(self, push_path: str = "") -> None:
+        self._push_path = push_path
+
     def resolve_artifacts(
         self, store: mlmd.MetadataStore, input_dict: dict[str, list[types.Artifact]]
     ) -> dict[str, list[types.Artifact]]:
@@ -39,16 +42,15 @@ class BaseModelStrategy(resolver.ResolverStrategy):
         blessed = [
             model
             for span in sorted(by_span, reverse=True)
-            for model in _last_blessed(store, by_span[span], input_dict["verdict"])
+            for model in self._last_blessed(store, by_span[span], input_dict["verdict"])
         ]
         return {"base_model": blessed[:1], "verdict": [], _EXAMPLES: []}
 
-
-def _last_blessed(
-    store: mlmd.MetadataStore, models: list[types.Artifact], verdicts: list[types.Artifact]
-) -> list[types.Artifact]:
-    inputs = {"baseline": models, "verdict": verdicts, "candidate": []}
-    return LatestBlessedModelStrategy().resolve_artifacts(store, inputs)["baseline"]
+    def _last_blessed(
+        self, store: mlmd.MetadataStore, models: list[types.Artifact], verdicts: list[types.Artifact]
+    ) -> list[types.Artifact]:
+        inputs = {"baseline": models, "verdict": verdicts, "candidate": []}
+        return LatestBlessedModelStrategy(self._push_path).resolve_artifacts(store, inputs)["baseline"]
 
 
 def newest_span(store: mlmd.MetadataStore, model_id: int) -> int | None:

@@ -48,13 +48,11 @@ def _metric_config(name: str, metric: Metric, bounds: list[QualityBound]) -> con
         for bound in bounds:
             if bound.slice == key:
                 _add_bound(threshold, bound, metric)
-        if key is None:
-            config.threshold.CopyFrom(threshold)
-        else:
-            spec = config_pb2.SlicingSpec(feature_keys=[key])
-            config.per_slice_thresholds.append(
-                config_pb2.PerSliceMetricThreshold(slicing_specs=[spec], threshold=threshold)
-            )
+        # `config.threshold` would hold every slice to the bound of all examples
+        spec = config_pb2.SlicingSpec(feature_keys=[key] if key else [])
+        config.per_slice_thresholds.append(
+            config_pb2.PerSliceMetricThreshold(slicing_specs=[spec], threshold=threshold)
+        )
     return config
 
 

@@ -1,29 +1,18 @@
-"""One run of the pipeline in a process of its own: its crash or its memory never takes the watch with it."""
+"""What the watch starts, each in a process of its own: a run of the pipeline, a look at the served model."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.processes import die_with_parent
+from monitoring.report import Decision, Report
+from pipeline.config import PipelineConfig
+from pipeline.watching.process import HEADRACE, Ended, run_to_end
+from schema.errors import ExitCode, HeadraceError
+from serving.versions import versions
 
-_GRACE_SECONDS = 30.0
-"""A run that is told to end needs a few seconds to end its nodes and to record that."""
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a run's process ended."""
-
-    code: int
-    """The exit code; negative: the number of the signal that ended it."""
-    words: str
-    """The error that it told, or the last line that it printed."""
-
+_DECIDED = (ExitCode.OK, ExitCode.RETRAIN, ExitCode.ROLL_BACK, ExitCode.BLOCK)
 
 Meanwhile = Callable[[], None]
 RunSpan = Callable[[int, Meanwhile], Ended]
@@ -44,47 +33,44 @@ class PipelineRun:
     pipeline: str
     output: Path
     every: float
-    command: tuple[str, ...] = (sys.executable, "-m", "pipeline")
+    command: tuple[str, ...] = HEADRACE
 
     def __call__(self, span: int, meanwhile: Meanwhile) -> Ended:
         """Runs it to its end. Ends it first if this process is interrupted."""
-        with self.output.open("wb") as output:
-            process = subprocess.Popen(
-                [*self.command, "run", self.pipeline, "--span", str(span)],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C at the terminal reaches the watch only, which ends the run
-                preexec_fn=die_with_parent(os.getpid()),
-            )
-        try:
-            while not _has_ended(process, self.every):
-                meanwhile()
-        finally:
-            _end(process)
-        return Ended(process.returncode, _last_words(self.output))
+        command = (*self.command, "run", self.pipeline, "--span", str(span))
+        return run_to_end(command, self.output, self.every, meanwhile)
 
 
-def _has_ended(process: subprocess.Popen[bytes], seconds: float) -> bool:
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        return False
-    return True
+@dataclass(frozen=True)
+class MonitorLook:
+    """A `Look`: `headrace monitor PIPELINE`, which also writes the page and sends the alerts.
 
+    Args:
+        pipeline: A name or a path, as the user gave it.
+        folder: Where `headrace monitor` leaves its report.
+        output: A file for what the process prints, written anew by each look.
+        most_seconds: A look that takes longer is ended, and has failed.
+        command: How to start `headrace`.
+    """
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is not None:
-        return
-    process.terminate()
-    try:
-        process.wait(_GRACE_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    pipeline: str
+    folder: Path
+    output: Path
+    most_seconds: float = 3600.0
+    command: tuple[str, ...] = HEADRACE
 
+    def __call__(self, config: PipelineConfig) -> Decision | None:
+        """The decision; None if nothing is pushed yet.
 
-def _last_words(output: Path) -> str:
-    lines = [line for line in output.read_text(errors="replace").splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith("Error: ")]
-    return (errors or lines or ["it printed nothing"])[-1].removeprefix("Error: ")
+        Raises:
+            HeadraceError: It could not look, or took too long.
+        """
+        if not versions(Path(config.push.path)):
+            return None
+        ended = run_to_end((*self.command, "monitor", self.pipeline), self.output, self.most_seconds, self._too_long)
+        if ended.code not in _DECIDED:
+            raise HeadraceError(f"`headrace monitor` ended with exit code {ended.code}", received=ended.words)
+        return Report.load(self.folder).decision
+
+    def _too_long(self) -> None:
+        raise HeadraceError(f"`headrace monitor` took longer than {self.most_seconds:g} s", where=str(self.output))

@@ -15,12 +15,13 @@ import pytest
 from projects import REPOSITORY, Project
 from rich.console import Console
 
+from monitoring.report import Action, Decision, Report
 from pipeline.commands.watch import WatchOptions, watch
 from pipeline.config import load_config
 from pipeline.runners.report import load_reports
 from pipeline.watching.beginning import watch_lock
-from pipeline.watching.run import PipelineRun
-from schema.errors import ConfigError, ExitCode, LockedError
+from pipeline.watching.run import MonitorLook, PipelineRun
+from schema.errors import ConfigError, ExitCode, HeadraceError, LockedError
 
 FAKE_RUN = """
 import signal, sys, time
@@ -130,6 +131,41 @@ def test_there_are_looks_while_it_runs(tmp_path: Path) -> None:
     body = "while not (folder / 'looked').exists(): time.sleep(0.01)"
     run = PipelineRun("flights", tmp_path / "out", 0.01, (sys.executable, "-c", fake(tmp_path, body)))
     assert run(7, (tmp_path / "looked").touch).code == 0
+
+
+def look_with(project: Project, body: str, most_seconds: float = 60) -> Decision | None:
+    script = f"import sys, time; assert sys.argv[1:] == ['monitor', 'flights'], sys.argv; {body}"
+    project.home.mkdir(parents=True, exist_ok=True)
+    look = MonitorLook("flights", project.home, project.home / "out", most_seconds, (sys.executable, "-c", script))
+    return look(load_config(project.config_path))
+
+
+def test_without_a_pushed_version_there_is_no_look(project: Project) -> None:
+    assert look_with(project, "sys.exit(1)") is None
+
+
+@pytest.mark.parametrize("code", [0, 40, 41, 42])
+def test_a_look_gives_the_decision_that_monitor_left(project: Project, code: int) -> None:
+    (project.push_path / "17").mkdir(parents=True)
+    decision = Decision(action=Action.RETRAIN, headline="distance drifted")
+    project.home.mkdir(parents=True)
+    Report(
+        pipeline="flights", version=17, window="", created=0, start=None, end=None, rows=0, decision=decision, checks=()
+    ).save(project.home)
+    assert look_with(project, f"sys.exit({code})") == decision
+
+
+@pytest.mark.parametrize(
+    ("body", "most_seconds", "told"),
+    [
+        ("print('Error: The log is gone.'); sys.exit(4)", 60, "exit code 4. Received: The log is gone"),
+        ("time.sleep(600)", 0.2, "took longer than 0.2 s"),
+    ],
+)
+def test_a_look_that_fails_or_hangs_raises(project: Project, body: str, most_seconds: float, told: str) -> None:
+    (project.push_path / "17").mkdir(parents=True)
+    with pytest.raises(HeadraceError, match=told):
+        look_with(project, body, most_seconds)
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tfx.types.standard_artifacts import Model
 
 from pipeline.components.artifacts import GateVerdict
 from pipeline.components.baseline import LatestBlessedModelStrategy
+from serving.push import push
+from serving.rollback import restore, roll_back
 
 
 def model(number: int) -> Model:
@@ -53,3 +57,23 @@ def test_both_model_gates_must_have_passed() -> None:
 
 def test_last_verdict_of_a_gate_counts() -> None:
     assert resolve([*BLESSED_1, *BLESSED_2, verdict(14, "quality", 2, 0)]) == [1]
+
+
+def test_a_model_that_was_rolled_back_is_no_baseline_until_it_is_restored(tmp_path: Path) -> None:
+    def found() -> list[int]:
+        inputs = {"baseline": models, "verdict": BLESSED_1 + BLESSED_2, "candidate": [model(3)]}
+        strategy = LatestBlessedModelStrategy(str(tmp_path / "pushed"))
+        return [each.id for each in strategy.resolve_artifacts(None, inputs)["baseline"]]
+
+    models = [model(1), model(2)]
+    for each in models:
+        each.uri = str(tmp_path / str(each.id))
+        saved = Path(each.uri, "Format-Serving", "saved_model.pb")
+        saved.parent.mkdir(parents=True)
+        saved.write_text(f"graph {each.id}")
+        pushed = push(saved.parent, tmp_path / "pushed", {}, {})
+    assert found() == [2]
+    roll_back(tmp_path / "pushed", None, "it is wrong")
+    assert found() == [1]
+    restore(tmp_path / "pushed", pushed.version)
+    assert found() == [2]

@@ -26,9 +26,11 @@ def test_bounds_become_thresholds() -> None:
     config = eval_config(LABEL, [bound(at_least=0.7), bound(not_worse_by=0.01), bound(at_least=0.6, slice="origin")])
     text = text_format.MessageToString(config)
     [auc] = [each for each in config.metrics_specs[0].metrics if each.class_name == "AUC"]
-    assert auc.threshold.value_threshold.lower_bound.value == 0.7
-    assert auc.threshold.change_threshold.absolute.value == -0.01
-    assert auc.per_slice_thresholds[0].threshold.value_threshold.lower_bound.value == 0.6
+    assert not auc.HasField("threshold")  # it would hold each slice to the bound of all examples
+    of = {tuple(each.slicing_specs[0].feature_keys): each.threshold for each in auc.per_slice_thresholds}
+    assert of[()].value_threshold.lower_bound.value == 0.7
+    assert of[()].change_threshold.absolute.value == -0.01
+    assert of["origin",].value_threshold.lower_bound.value == 0.6
     assert 'signature_name: "serve_examples"' in text
     assert [list(each.feature_keys) for each in config.slicing_specs] == [[], ["origin"]]
 
@@ -36,7 +38,7 @@ def test_bounds_become_thresholds() -> None:
 def test_lower_is_better_turns_the_change_threshold() -> None:
     config = eval_config(LABEL, [QualityBound(metric="log_loss", not_worse_by=0.02)])
     [loss] = [each for each in config.metrics_specs[0].metrics if each.class_name == "BinaryCrossEntropy"]
-    assert loss.threshold.change_threshold.absolute.value == 0.02
+    assert loss.per_slice_thresholds[0].threshold.change_threshold.absolute.value == 0.02
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,62 @@
+"""Profiles of tables, without Beam: what `monitoring.profiling` makes of example files, from rows in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from models.features import Feature
+from monitoring.profile import Profile, Survey, block_rows, choose_bins
+
+_SAMPLED_ROWS = 50_000
+
+
+def profile_of(spans: Mapping[int, pa.RecordBatch], features: Sequence[Feature]) -> Profile:
+    """The profile of some spans.
+
+    Args:
+        spans: Rows (see `monitoring.rows`) in the order of the data, by the span's number.
+        features: What is watched; the columns of `spans`.
+    """
+    rows = sum(map(len, spans.values()))
+    size, share = block_rows(rows), min(1.0, _SAMPLED_ROWS / rows)
+    generator = np.random.default_rng(0)
+    numbers = sorted(spans)
+    surveys = {each: Survey.of(spans[each], features, each, share, generator) for each in numbers}
+    *before, newest = numbers
+    earlier = sum((surveys[each] for each in before), Survey.empty(features)) if before else surveys[newest]
+    total = earlier + surveys[newest] if before else earlier
+    bins = choose_bins(features, total)
+    first = {name: {value: span for value, (_, span) in values.items()} for name, values in total.categories.items()}
+    return Profile(
+        tuple(features),
+        bins,
+        np.concatenate([np.full(-(-len(spans[each]) // size), each) for each in numbers]),
+        {
+            key: np.concatenate(
+                [by_block(bins[key].indices(spans[each].column(key[0])), len(bins[key].labels), size) for each in numbers]
+            )
+            for key in bins
+        },
+        {
+            name: np.concatenate([by_block(_is_new(spans[each].column(name), seen, each), 2, size)[:, 1] for each in numbers])
+            for name, seen in first.items()
+        },
+        earlier.summaries(),
+        surveys[newest].summaries(),
+    )
+
+
+def by_block(indices: np.ndarray, bins: int, block_rows: int) -> np.ndarray:
+    """Counts of consecutive rows by bin, int64 [blocks, bins], from each row's bin."""
+    blocks = np.arange(len(indices)) // block_rows
+    number = int(blocks[-1]) + 1
+    return np.bincount(blocks * bins + indices, minlength=number * bins).reshape(number, bins)
+
+
+def _is_new(column: pa.Array, first_spans: Mapping[bytes, int], span: int) -> np.ndarray:
+    new = pa.array([value for value, first in first_spans.items() if first >= span], pa.binary())
+    return np.asarray(pc.is_in(column, new), np.int64)
