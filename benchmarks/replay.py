@@ -97,10 +97,10 @@ def _serve_month(project: Path, table: pa.Table) -> np.ndarray:
     days = pc.day(table["scheduled_departure"]).to_numpy()
     scores = np.full(len(table), np.nan)
     with _server(project), Client(f"grpc://127.0.0.1:{config.serve.grpc_port}", _MODEL) as client:
-        client.wait_until_available(120)
+        asked = table.select(list(client.wait_until_available(120).signatures["serving_default"].inputs))
         for day in np.unique(days):
             rows = np.flatnonzero(days == day)
-            scores[rows] = np.asarray(client.predict(table.take(rows))["probability"], np.float64)
+            scores[rows] = np.asarray(client.predict(asked.take(rows))["probability"], np.float64)
     return scores
 
 

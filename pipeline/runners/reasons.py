@@ -21,17 +21,34 @@ def cached_reason(history: History, execution: pb.Execution) -> str:
     return f"same inputs, parameters and code as in {source}"
 
 
+_RESOLVERS = {
+    "BaseModel": (
+        "base_model",
+        "training may start from model",
+        "no earlier span has a blessed model, so training starts afresh",
+    ),
+    "LastGoodExamples": (
+        "examples",
+        "the last good span is that of examples",
+        "the data gate has passed no earlier span, so there is no last good one",
+    ),
+    "LatestBlessedModel": (
+        "baseline",
+        "the baseline is model",
+        "there is no blessed model yet, so there is no baseline",
+    ),
+}
+"""Node → the key of its output, what is said of what it found, what is said if it found nothing."""
+
+
 def resolved_reason(history: History, execution: pb.Execution) -> str:
     """What a resolver found."""
-    is_start = history.node_of(execution.id) == "BaseModel"
-    found = history.artifacts(execution.id, pb.Event.INTERNAL_OUTPUT)
-    models = found.get("base_model" if is_start else "baseline", [])
-    if not models:
-        nothing = "no earlier span has a blessed model, so training starts afresh"
-        return nothing if is_start else "there is no blessed model yet, so there is no baseline"
-    producer = history.producer(models[0].id)
-    what = "training may start from" if is_start else "the baseline is"
-    return f"{what} model {models[0].id}" + (f" of run {history.run_of(producer)}" if producer else "")
+    key, told, nothing = _RESOLVERS[history.node_of(execution.id)]
+    found = history.artifacts(execution.id, pb.Event.INTERNAL_OUTPUT).get(key, [])
+    if not found:
+        return nothing
+    producer = history.producer(found[0].id)
+    return f"{told} {found[0].id}" + (f" of run {history.run_of(producer)}" if producer else "")
 
 
 def ran_reason(history: History, node: str, execution: pb.Execution, *, forced: str | None) -> str:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import grpc
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
@@ -19,8 +21,11 @@ from projects import REPOSITORY, Project, make_project
 from tensorflow_serving.apis import classification_pb2, model_pb2, predict_pb2, prediction_service_pb2_grpc
 
 from models.trainer import load_keras_model
+from monitoring.report import Report
 from pipeline.components.infra_validator import trainer_predictions
+from pipeline.metadata import open_store
 from schema.errors import ExitCode
+from serving.client import Client
 from serving.push import PROVENANCE, read_manifest, versions
 from serving.records import read_records
 from serving.session_model import SessionModel
@@ -85,6 +90,34 @@ def test_every_way_in_gives_the_trainers_scores(pushed: Project, tmp_path: Path)
         rest = _scores_over_rest(server, asked["serving_default"], examples)
         for way, scores in {**rest, **_scores_over_grpc(server, asked, examples)}.items():
             np.testing.assert_allclose(np.array(scores, np.float32), expected, atol=1e-6, err_msg=way)
+
+
+def test_what_the_server_logged_is_watched(pushed: Project, tmp_path: Path) -> None:
+    rows = pq.read_table(pushed.span_path(3))
+    in_kilometres = pc.cast(pc.round(pc.multiply(rows["distance"], 1.609344)), pa.int64())
+    wrong = rows.set_column(rows.schema.get_field_index("distance"), "distance", in_kilometres)
+    for name, asked, code, first_line in (
+        ("clean", rows, ExitCode.OK, "Keep: nothing moved beyond what is normal"),
+        ("wrong", wrong, ExitCode.BLOCK, "Block: distance: values are 1.609 times those of training"),
+    ):
+        log = tmp_path / name
+        flags = ["--model_name=flights", f"--model_base_path={pushed.push_path}", f"--request_log_path={log}"]
+        with (
+            start_server(flags, log_path=tmp_path / "server.log") as server,
+            Client(f"grpc://{server.grpc}", "flights") as client,
+        ):
+            client.predict(asked.select(list(client.metadata().signatures["serving_default"].inputs)))
+        result = headrace("monitor", str(pushed.config_path), "--log", str(log))
+        assert result.returncode == code, result.stdout + result.stderr
+        assert result.stdout.startswith(first_line)
+        assert "live auc of all examples" in result.stdout  # the labels are in the span
+        report = Report.load(pushed.home / "monitor")
+        assert report.rows == len(rows)
+        assert result.stdout.splitlines()[0] == report.decision.headline
+        assert report.decision.headline in (pushed.home / "monitor" / "report.html").read_text()
+    store = open_store(pushed.home)
+    decisions = [each.properties["action"].string_value for each in store.get_artifacts_by_type("MonitorDecision")]
+    assert decisions == ["keep", "block"]
 
 
 def _asked_by_the_infra_check(project: Project) -> list[predict_pb2.PredictRequest]:
