@@ -39,11 +39,9 @@ class Delivery:
 
 
 def post(webhook: WebhookConfig, report: Report, report_path: str) -> Delivery:
-    """Posts a report's decision, if it is one of `webhook.on`.
+    """Posts a report's decision, if it is one of `webhook.on`; see `tell` for what is tried.
 
-    Tries again, after a wait that doubles, when the webhook cannot be reached, is too slow, or answers 429 or 5xx; no
-    other answer changes by asking again. A message may so arrive twice: `created` and `version` tell it is the same.
-    No redirect is followed. Costs at most `attempts` times `timeout_seconds`, and the waits.
+    A message may arrive twice: `created` and `version` tell it is the same.
 
     Args:
         webhook: Whom to tell, and how.
@@ -53,11 +51,30 @@ def post(webhook: WebhookConfig, report: Report, report_path: str) -> Delivery:
     Returns:
         Whether it was delivered, or why not; never raises.
     """
-    host = origin(webhook.url)
     if report.decision.action.value not in webhook.on:
-        return Delivery(False, 0, f"{host} is not told of {report.decision.action.value}")
+        return Delivery(False, 0, f"{origin(webhook.url)} is not told of {report.decision.action.value}")
     make = _slack if webhook.format == "slack" else _plain
-    body = to_json(make(report, report_path), inf_nan_mode="null")
+    return _deliver(webhook, make(report, report_path))
+
+
+def tell(webhook: WebhookConfig, pipeline: str, text: str) -> Delivery:
+    """Posts a sentence: what a person has to see to.
+
+    Tries again, after a wait that doubles, when the webhook cannot be reached, is too slow, or answers 429 or 5xx; no
+    other answer changes by asking again. No redirect is followed. Costs at most `attempts` times `timeout_seconds`,
+    and the waits.
+
+    Returns:
+        Whether it was delivered, or why not; never raises.
+    """
+    if webhook.format == "slack":
+        return _deliver(webhook, {"text": _slack_cut(_slack_escaped(f"{pipeline}: {text}"))})
+    return _deliver(webhook, {"pipeline": pipeline, "message": text})
+
+
+def _deliver(webhook: WebhookConfig, message: dict[str, Any]) -> Delivery:
+    host = origin(webhook.url)
+    body = to_json(message, inf_nan_mode="null")
     reason = ""
     for attempt in range(1, webhook.attempts + 1):
         wait = min(_FIRST_WAIT_SECONDS * 2 ** (attempt - 1), _LONGEST_WAIT_SECONDS)

@@ -26,6 +26,10 @@ _FREQUENT = 60
 _FEW_VALUES = 24
 _SAME = 1e-5
 """Relative: a float32 and the number that it was are the same value."""
+_LARGEST = 1e300
+"""Edges are computed as if no value were beyond: sums of two stay finite."""
+_END_OF_TIME = 2.0**62
+"""Seconds: no time is beyond."""
 _HOUR = 3600
 _DAY = 24 * _HOUR
 _THURSDAY = 3
@@ -60,11 +64,6 @@ class Bins:
     """CATEGORIES: known values that share the bin `OTHER`."""
 
     @property
-    def is_ordered(self) -> bool:
-        """Whether its distance is that of a number's distribution."""
-        return self.kind in (Kind.NUMBERS, Kind.VALUES)
-
-    @property
     def labels(self) -> tuple[str, ...]:
         """What each count is of."""
         return (*self._labels(), UNSEEN, MISSING)
@@ -92,21 +91,27 @@ class Bins:
             return self._of_categories(column, unseen)
         numbers = np.asarray(column, np.float64)
         if self.kind is Kind.NUMBERS:
-            return np.searchsorted(np.asarray(self.edges), numbers, side="right")
+            return np.asarray(np.searchsorted(np.asarray(self.edges), numbers, side="right"))
         if self.kind is Kind.VALUES:
-            known = np.asarray([float(value) for value in self.values])
-            place = np.minimum(np.searchsorted(known, numbers), len(known) - 1)
+            return self._of_values(numbers, unseen)
+        is_time = np.abs(numbers) < _END_OF_TIME
+        whole = np.floor(np.where(is_time, numbers, 0)).astype(np.int64)
+        place = whole // _HOUR % 24 if self.kind is Kind.HOURS else (whole // _DAY + _THURSDAY) % 7
+        return np.where(is_time, place, unseen)
+
+    def _of_values(self, numbers: np.ndarray, unseen: int) -> np.ndarray:
+        known = np.asarray([float(value) for value in self.values])
+        place = np.minimum(np.searchsorted(known, numbers), len(known) - 1)
+        with np.errstate(invalid="ignore"):  # infinity less infinity: not nearer
             place -= (place > 0) & (np.abs(known[place - 1] - numbers) < np.abs(known[place] - numbers))
-            return np.where(np.isclose(known[place], numbers, rtol=_SAME, atol=0), place, unseen)
-        whole = np.floor(np.where(np.isfinite(numbers), numbers, 0)).astype(np.int64)
-        return whole // _HOUR % 24 if self.kind is Kind.HOURS else (whole // _DAY + _THURSDAY) % 7
+        return np.where(np.isclose(known[place], numbers, rtol=_SAME, atol=0), place, unseen)
 
     def _of_categories(self, column: pa.Array, unseen: int) -> np.ndarray:
         known = [*self.values, *self.others]
         place = pc.index_in(column, pa.array([bytes_of(each) for each in known], pa.binary()))
         count = len(self.values)
         target = np.concatenate([np.arange(count), np.full(len(self.others), count), [unseen]])
-        return target[np.asarray(pc.fill_null(place, len(known)))]
+        return np.asarray(target[np.asarray(pc.fill_null(place, len(known)))])
 
 
 _LOSSLESS = ("utf-8", "surrogateescape")
@@ -120,6 +125,11 @@ def text_of(value: bytes) -> str:
 def bytes_of(text: str) -> bytes:
     """The inverse of `text_of`."""
     return text.encode(*_LOSSLESS)
+
+
+def readable(text: str) -> str:
+    """What `text_of` gives as text that can be written as UTF-8, for people."""
+    return bytes_of(text).decode("utf-8", "replace")
 
 
 def number_bins(feature: str, values: np.ndarray) -> Bins:
@@ -140,8 +150,9 @@ def number_bins(feature: str, values: np.ndarray) -> Bins:
 
 def _between(distinct: np.ndarray) -> np.ndarray:
     """Edges halfway between neighbouring values, so that a rounded value stays in its bin: [values + 1]."""
-    middle = (distinct[1:] + distinct[:-1]) / 2
-    return np.concatenate([[2 * distinct[0] - middle[0]], middle, [2 * distinct[-1] - middle[-1]]])
+    finite = np.clip(distinct, -_LARGEST, _LARGEST)
+    middle = (finite[1:] + finite[:-1]) / 2
+    return np.concatenate([[2 * finite[0] - middle[0]], middle, [2 * finite[-1] - middle[-1]]])
 
 
 def category_bins(feature: str, counts: dict[bytes, int]) -> Bins:

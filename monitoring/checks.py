@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from monitoring.bins import Bins, Kind
+from monitoring.bins import Bins, Kind, readable
 from monitoring.measures import DISTANCES, Bound, Measure, schema_bound, shares
 from monitoring.null import Against, Draws, Statistic, draw, threshold
 from monitoring.profile import Counts, Key, Profile
-from monitoring.report import Check, Comparison, Distribution, State
+from monitoring.report import UNSEEN, Check, Comparison, Distribution, State
 
 LEAST_CHANGE = {
     Measure.JENSEN_SHANNON: 0.02,
@@ -73,8 +73,8 @@ def compare(profile: Profile, current: Counts, setting: Setting) -> list[Check]:
         judge = _Judge(profile, key, current[key], setting)
         feature = in_schema.get(bins.feature)
         bound = (
-            schema_bound(feature, _COMPARATORS[setting.comparison], is_number=bins.is_ordered)
-            if feature is not None and bins.kind not in _CYCLES
+            schema_bound(feature, _COMPARATORS[setting.comparison], is_number=bins.kind is not Kind.CATEGORIES)
+            if feature is not None
             else None
         )
         checks += judge.values(bound)
@@ -104,10 +104,15 @@ class _Judge:
         distance = _on(DISTANCES[measure], counted)
         checks = []
         for against in Against:
-            draws = draw(self._blocks, self._profile.spans, self._drawn_rows, against, self._generator)
-            if draws is None or (bound and against is not Against.WINDOW):
+            if bound is None:
+                draws = draw(self._blocks, self._profile.spans, self._drawn_rows, against, self._generator)
+                if draws is None:
+                    continue
+                limit = self._limit(draws, distance, measure)
+            elif against is Against.WINDOW:
+                limit = bound.threshold
+            else:
                 continue
-            limit = bound.threshold if bound else self._limit(draws, distance, measure)
             aspect = self._bins.kind.value if self._bins.kind in _CYCLES else "values"
             present = int(self._current[:-1].sum())
             is_blind = bound is None and self._bins.kind in _CYCLES and limit > _BLIND
@@ -118,7 +123,7 @@ class _Judge:
         """How far the share of rows without a value is from the window's."""
 
         def change(reference: np.ndarray, current: np.ndarray) -> np.ndarray:
-            return np.abs(shares(reference)[..., -1] - shares(current)[..., -1])
+            return np.asarray(np.abs(shares(reference)[..., -1] - shares(current)[..., -1]))
 
         draws = draw(self._blocks, self._profile.spans, self._drawn_rows, Against.WINDOW, self._generator)
         if draws is None:
@@ -127,27 +132,26 @@ class _Judge:
         return [self._check("missing", Measure.SHARE_CHANGE, change, limit, Against.WINDOW, self._rows)]
 
     def unseen(self) -> list[Check]:
-        """The share of rows with a value that the training rows do not have.
+        """The share of the present values that the training rows do not have.
 
         The band is of later spans' values that no earlier span had: early spans have no past to know values from.
         """
 
         def share(reference: np.ndarray, current: np.ndarray) -> np.ndarray:
             del reference
-            return shares(current)[..., -1]
+            return np.asarray(shares(current)[..., -1])
 
-        new = self._profile.new_rows[self._bins.feature]
+        # a value too rare to be known is unseen whenever it comes, in training too
+        new = self._profile.new_rows[self._bins.feature] + self._blocks[:, -2]
         spans = self._profile.spans
         numbers = np.unique(spans)
         later = spans >= numbers[len(numbers) // 2] if len(numbers) > 1 else np.zeros(len(spans), bool)
-        rows = self._blocks.sum(axis=1)
-        both = np.stack([rows - new, new], axis=1)
-        draws = draw(both[later], spans[later], self._rows, Against.WINDOW, self._generator) if later.any() else None
+        present = int(self._current[:-1].sum())
+        both = np.stack([self._blocks[:, :-1].sum(axis=1) - new, new], axis=1)
+        draws = draw(both[later], spans[later], present, Against.WINDOW, self._generator) if later.any() else None
         limit = self._limit(draws, share, Measure.SHARE) if draws else LEAST_CHANGE[Measure.SHARE]
-        limit = max(limit, _FEWEST_UNSEEN / max(self._rows, 1))
-        return [
-            self._check("unseen values", Measure.SHARE, _on(share, slice(0, -1)), limit, Against.WINDOW, self._rows)
-        ]
+        limit = max(limit, _FEWEST_UNSEEN / max(present, 1))
+        return [self._check(UNSEEN, Measure.SHARE, _on(share, slice(0, -1)), limit, Against.WINDOW, present)]
 
     def _limit(self, draws: Draws, statistic: Statistic, measure: Measure) -> float:
         return max(threshold(draws, statistic, self._setting.rate), LEAST_CHANGE[measure])
@@ -199,7 +203,7 @@ def rate_of_check(false_alarm_rate: float, profile: Profile) -> float:
 
 def distribution(bins: Bins, reference: np.ndarray, current: np.ndarray) -> Distribution:
     """Both sides by bin, without the bins that neither has."""
-    labels = np.array(bins.labels, object)
+    labels = np.array([readable(label) for label in bins.labels], object)
     kept = (reference > 0) | (current > 0)
     return Distribution(
         bins=tuple(labels[kept]),

@@ -7,8 +7,10 @@ What comes out is small: sums by version and window of time, by span, and of the
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from data.encoding import is_missing
 from data.readers import Block, read
 from models.features import Feature
 from monitoring.bins import Bins
-from monitoring.join import SCORE, SECONDS, VERSION, WINDOW, Joined, JoinPlan, join, partition
+from monitoring.join import SCORE, SECONDS, VERSION, WINDOW, Joined, JoinPlan, join, partition, select
 from monitoring.judge import JudgePlan, judge
 from monitoring.logs import LogFile, read_requests
 from monitoring.parts import Part, add_parts
@@ -163,7 +165,7 @@ class _ReadLogs(beam.DoFn):
         parts: dict[PartKey, Part] = {}
         for logged in read_requests(file, plan.features, problems):
             requests = _with_known_versions(logged, plan, problems, str(file.path))
-            windows = _windows(requests, plan)
+            windows = _windows(requests, plan, problems, str(file.path))
             for version, window in np.unique(np.stack([requests.versions, windows], axis=1), axis=0).tolist():
                 chosen = (requests.versions == version) & (windows == window)
                 rows = requests.features.filter(pa.array(chosen))
@@ -191,14 +193,28 @@ class _ReadLogs(beam.DoFn):
             yield beam.pvalue.TaggedOutput(_JOIN, (number, each))
 
 
-def _windows(requests: Requests, plan: CollectPlan) -> np.ndarray:
-    """The start of each row's window, seconds since 1970: int64 [rows]."""
-    seconds = requests.seconds
+def _windows(requests: Requests, plan: CollectPlan, problems: Problems, where: str) -> np.ndarray:
+    """The start of each row's window, seconds since 1970: int64 [rows].
+
+    A row without a time of its own, or with one that cannot be, counts as of when it was answered.
+    """
+    seconds = np.clip(requests.seconds, 0, _LATEST)
     if plan.event_time is not None:
         index = requests.features.schema.get_field_index(plan.event_time)
         times = np.asarray(requests.features.column(index).fill_null(np.nan), np.float64)
-        seconds = np.where(np.isfinite(times), np.nan_to_num(times), seconds).astype(np.int64)
-    return seconds // plan.window_seconds * plan.window_seconds
+        is_usable = (times >= 0) & (times <= np.maximum(seconds, time.time()) + _FAR)
+        if missing := int(np.isnan(times).sum()):
+            problems.add(f"rows without {plan.event_time}: the time of the answer stands for it", where, missing)
+        if wrong := int((~is_usable & ~np.isnan(times)).sum()):
+            problems.add(f"rows whose {plan.event_time} cannot be: the time of the answer stands for it", where, wrong)
+        seconds = np.where(is_usable, np.where(is_usable, times, 0).astype(np.int64), seconds)
+    return np.asarray(seconds // plan.window_seconds * plan.window_seconds)
+
+
+_LATEST = int(datetime(9000, 1, 1, tzinfo=timezone.utc).timestamp())
+"""Beyond it a calendar ends."""
+_FAR = 10 * 366 * 86_400
+"""Nobody asks about what is further ahead, in seconds."""
 
 
 def _with_known_versions(requests: Requests, plan: CollectPlan, problems: Problems, where: str) -> Requests:
@@ -222,7 +238,9 @@ class _ReadTables(beam.DoFn):
         """Reads one block."""
         plan, problems = self._plan, Problems()
         watched = [*plan.features, plan.label]
-        present = [each for each in watched if each.name in table.columns]
+        present = [each.name for each in watched if each.name in table.columns]
+        # a feature that the table lacks is missing in all its rows; a label that it lacks is still to come
+        bins = {key: each for key, each in plan.bins.items() if key[0] != plan.label.name or key[0] in present}
         generator = _generator(f"{table.block.path}:{table.block.row_group}")
         part = Part()
         try:
@@ -231,11 +249,11 @@ class _ReadTables(beam.DoFn):
                 for name in table.required:
                     kept = pa.array(~np.asarray(is_missing(arrays[name])))
                     arrays = {column: array.filter(kept) for column, array in arrays.items()}
-                rows = as_rows(arrays, present, len(next(iter(arrays.values()))))
+                rows = as_rows(arrays, watched, len(next(iter(arrays.values()))))
                 if table.span is not None:
-                    part = part + Part.of(rows, None, present, plan.bins, plan.share, generator)
+                    part = part + Part.of(rows, None, watched, bins, plan.share, generator)
                 if table.is_joined:
-                    for number, each in partition(rows, plan.join.identifier, plan.partitions):
+                    for number, each in partition(select(rows, present), plan.join.identifier, plan.partitions):
                         yield beam.pvalue.TaggedOutput(_JOIN, (number, each))
         except HeadraceError as error:
             problems.add(f"a table that cannot be read: {error.what}", table.block.path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from monitoring.diagnosis import (
     diagnose_weekdays,
 )
 from monitoring.profile import Summary
-from monitoring.report import Check, State
+from monitoring.report import UNSEEN, Check, State
 
 _CYCLES = {Kind.HOURS.value: (diagnose_hours, HOURS), Kind.WEEKDAYS.value: (diagnose_weekdays, WEEKDAYS)}
 
@@ -41,10 +42,25 @@ def explained(
         label: Is diagnosed as what it is.
     """
     alarmed = {check.subject for check in checks if check.state is State.ALARM} & set(current) & set(earlier)
+    as_new_as_ever = {check.subject for check in checks if check.aspect == UNSEEN and check.state is State.PASSED}
+    current = {
+        name: _known_only(earlier[name], newest.get(name), each) if name in as_new_as_ever & alarmed else each
+        for name, each in current.items()
+    }
     features = {name: summary for name, summary in current.items() if name != label}
     pairs = diagnose_pairs(earlier, features, alarmed - {label})
     single = {name: _diagnosed(name, earlier, newest, current, is_label=name == label) for name in alarmed}
     return [_explained(check, pairs.get(check.subject) or single.get(check.subject)) for check in checks]
+
+
+def _known_only(earlier: Summary, newest: Summary | None, current: Summary) -> Summary:
+    """A category without its new values: no more of them came than come in every span, so they explain nothing."""
+    if not isinstance(current, CategoricalSummary) or not isinstance(earlier, CategoricalSummary):
+        return current
+    known = set(earlier.shares) | (set(newest.shares) if isinstance(newest, CategoricalSummary) else set())
+    shares = {value: share for value, share in current.shares.items() if value in known}
+    total = sum(shares.values())
+    return replace(current, shares={value: share / total for value, share in shares.items()}) if total else current
 
 
 def _explained(check: Check, diagnosis: Diagnosis | None) -> Check:
@@ -94,6 +110,9 @@ def _of_cycle(check: Check) -> Diagnosis | None:
     if shown is None:
         return None
     diagnose, places = _CYCLES[check.aspect]
-    reference, current = (dict(zip(shown.bins, side, strict=True)) for side in (shown.reference, shown.current))
-    sides = (np.array([side.get(place, 0.0) for place in places]) for side in (reference, current))
-    return diagnose(*sides, check.rows)
+
+    def by_place(side: Sequence[float]) -> np.ndarray:
+        found = dict(zip(shown.bins, side, strict=True))
+        return np.array([found.get(place, 0.0) for place in places])
+
+    return diagnose(by_place(shown.reference), by_place(shown.current), check.rows)

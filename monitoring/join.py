@@ -72,6 +72,10 @@ class Joined:
     first_contradiction: str = ""
     repeated: int = 0
     """Requests for a row that the same version had answered before; the first one counts."""
+    anonymous: int = 0
+    """Requests without a whole identifier: they have no label."""
+    anonymous_in_tables: int = 0
+    """The same, of the tables' rows: they label nothing."""
 
     def __add__(self, other: Joined) -> Joined:
         quality = {key: dict(each) for key, each in self.quality.items()}
@@ -90,6 +94,8 @@ class Joined:
             self.contradictions + other.contradictions,
             self.first_contradiction or other.first_contradiction,
             self.repeated + other.repeated,
+            self.anonymous + other.anonymous,
+            self.anonymous_in_tables + other.anonymous_in_tables,
         )
 
 
@@ -104,6 +110,11 @@ def partition(rows: pa.RecordBatch, identifier: Sequence[str], partitions: int) 
     hashed = pd.util.hash_array(np.asarray(keys(rows, identifier).fill_null(""), object), categorize=False)
     of = (hashed % np.uint64(partitions)).astype(np.int64)
     return [(int(each), rows.filter(pa.array(of == each))) for each in np.unique(of)]
+
+
+def select(rows: pa.RecordBatch, names: Sequence[str]) -> pa.RecordBatch:
+    """Some of the columns."""
+    return pa.RecordBatch.from_arrays([rows.column(rows.schema.get_field_index(name)) for name in names], list(names))
 
 
 def keys(rows: pa.RecordBatch, identifier: Sequence[str]) -> pa.Array:
@@ -122,47 +133,48 @@ def _as_text(column: pa.Array) -> pa.Array:
 
 
 def join(requests: Iterable[pa.RecordBatch], tables: Iterable[pa.RecordBatch], plan: JoinPlan) -> Joined:
-    """Joins one partition."""
-    asked = _frame(requests, plan.identifier)
-    found = Joined()
+    """Joins one partition: tables need the identifier, and may lack anything else."""
+    tabled = [_keyed(each, plan.identifier) for each in tables]
+    found = Joined(anonymous_in_tables=sum(each.column(_KEY).null_count for each in tabled) if plan.identifier else 0)
+    asked = _frame(_keyed(each, plan.identifier) for each in requests)
     if asked is None:
         return found
     is_repeated = asked[_KEY].notna() & asked.duplicated([_KEY, VERSION])
     found.repeated = int(is_repeated.sum())
     asked = asked[~is_repeated]
-    table = _frame(tables, plan.identifier)
-    labels = pd.Series(np.nan, index=asked.index)
-    if table is not None:
-        table = table[table[_KEY].notna()]
-        if plan.label in table:
-            labels = _labels(asked, table, plan.label, found)
-        _count_mismatches(asked, table.drop_duplicates(_KEY), plan, found)
-    for (version, window), group in asked.groupby([VERSION, WINDOW]):
+    found.anonymous = int(asked[_KEY].isna().sum()) if plan.identifier else 0
+    labels = _labels(asked, tabled, plan.label, found)
+    _count_mismatches(asked, tabled, plan, found)
+    for _, group in asked.groupby([VERSION, WINDOW]):
+        version, window = group[[VERSION, WINDOW]].to_numpy(np.int64)[0].tolist()
         rows = pa.RecordBatch.from_pandas(group[list(plan.slices)], preserve_index=False) if plan.slices else _EMPTY
         of_group = labels.loc[group.index].to_numpy(np.float64)
         counts = quality_by_slice(rows, group[SCORE].to_numpy(np.float64), of_group, plan.slices, plan.task)
-        found.quality[int(version), int(window)] = counts
+        found.quality[version, window] = counts
     recent = asked[asked[SECONDS] >= plan.losses_since]
-    for version, group in recent.groupby(VERSION):
+    for _, group in recent.groupby(VERSION):
         of_group = labels.loc[group.index].to_numpy(np.float64)
-        found.losses[int(version)] = loss_of(group[SCORE].to_numpy(np.float64), of_group, plan.task)
+        found.losses[int(group[VERSION].iloc[0])] = loss_of(group[SCORE].to_numpy(np.float64), of_group, plan.task)
     return found
 
 
 _EMPTY = pa.RecordBatch.from_pydict({})
 
 
-def _frame(batches: Iterable[pa.RecordBatch], identifier: Sequence[str]) -> pd.DataFrame | None:
-    frames = []
-    for each in batches:
-        frame = each.to_pandas()
-        frame[_KEY] = keys(each, identifier).to_pandas()
-        frames.append(frame)
+def _keyed(rows: pa.RecordBatch, identifier: Sequence[str]) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([*rows.columns, keys(rows, identifier)], [*rows.schema.names, _KEY])
+
+
+def _frame(batches: Iterable[pa.RecordBatch]) -> pd.DataFrame | None:
+    frames = [each.to_pandas() for each in batches if len(each)]
     return pd.concat(frames, ignore_index=True) if frames else None
 
 
-def _labels(asked: pd.DataFrame, table: pd.DataFrame, label: str, found: Joined) -> pd.Series:
-    """The label of each request, NaN where there is none or where the table contradicts itself."""
+def _labels(asked: pd.DataFrame, tables: Sequence[pa.RecordBatch], label: str, found: Joined) -> pd.Series:
+    """The label of each request, NaN where there is none or where the tables contradict one another."""
+    table = _frame(select(each, [_KEY, label]) for each in tables if label in each.schema.names)
+    if table is None:
+        return pd.Series(np.nan, index=asked.index)
     labelled = table[[_KEY, label]].dropna()
     different = labelled.groupby(_KEY)[label].nunique()
     contradictory = different[different > 1].index
@@ -172,14 +184,21 @@ def _labels(asked: pd.DataFrame, table: pd.DataFrame, label: str, found: Joined)
     return asked[_KEY].map(labelled.set_index(_KEY)[label])
 
 
-def _count_mismatches(asked: pd.DataFrame, table: pd.DataFrame, plan: JoinPlan, found: Joined) -> None:
-    compared = [each for each in plan.features if each.name in table.columns and each.name not in plan.identifier]
+def _count_mismatches(asked: pd.DataFrame, tables: Sequence[pa.RecordBatch], plan: JoinPlan, found: Joined) -> None:
+    """Only of tables that hold features: one of labels says nothing of them."""
+    others = [each for each in plan.features if each.name not in plan.identifier]
+    full = [each for each in tables if any(feature.name in each.schema.names for feature in others)]
+    compared = [feature for feature in others if all(feature.name in each.schema.names for each in full)]
+    table = _frame(select(each, [_KEY, *(feature.name for feature in compared)]) for each in full)
+    if table is None or not compared:
+        return
+    table = table[table[_KEY].notna()].drop_duplicates(_KEY)
     both = asked[asked[VERSION] == plan.version].merge(table, on=_KEY, suffixes=("", "__table"))
     found.matched, found.compared = len(both), {each.name for each in compared}
     for feature in compared:
         here, there = both[feature.name], both[f"{feature.name}__table"]
         found.mismatched[feature.name] = int(_differ(here, there, feature).sum())
-    if len(both) and compared:
+    if len(both):
         generator = np.random.default_rng(len(both))
         sides = [
             pa.RecordBatch.from_arrays(

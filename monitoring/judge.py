@@ -21,7 +21,7 @@ from monitoring.reference import Reference
 from monitoring.report import Check, Comparison, LossSums, State, VersionEvidence, Volume
 from monitoring.row_skew import mismatch_checks
 from monitoring.rules import schema_checks
-from monitoring.slicing import QualityBySlice, add_quality
+from monitoring.slicing import ALL_EXAMPLES, QualityBySlice, add_quality
 
 Parts = Mapping[tuple[str, int, int], Part]
 
@@ -64,15 +64,15 @@ def judge(
     starts = sorted(windows)
     seconds = plan.config.window_hours * 3600
     quality = {window: each for (version, window), each in joined.quality.items() if version == plan.version}
-    if joined.contradictions:
-        problems.add("rows whose labels contradict each other", joined.first_contradiction, joined.contradictions)
+    _tell(joined, problems)
     volumes = _volumes(windows, seconds)
     empty = [volume for volume in volumes if not volume.rows]
     if empty:
         problems.add("windows of time without a request", f"from {empty[0].start:.0f} s since 1970", len(empty))
     checks = _skew(plan, windows, total)
     checks += mismatch_checks(joined, plan.reference, plan.config)
-    checks += schema_checks(total.survey, statistics, plan.schema(), plan.config, plan.reference.importances)
+    told = {check.subject: check.diagnosis for check in leading(checks) if check.diagnosis}
+    checks += schema_checks(total.survey, statistics, plan.schema(), plan.config, plan.reference.importances, told)
     checks += _drift(plan, parts)
     moved = any(check.state is State.ALARM for check in checks)
     checks += label_checks(_sum(quality.values()), plan.reference, plan.config, features_moved=moved)
@@ -91,6 +91,20 @@ def judge(
     )
 
 
+def _tell(joined: Joined, problems: Problems) -> None:
+    """What the join passed over."""
+    left_out = sum(each[ALL_EXAMPLES].left_out for each in joined.quality.values())
+    for what, where, rows in (
+        ("rows whose labels contradict each other", joined.first_contradiction, joined.contradictions),
+        ("rows that the same version had answered before: the first answer counts", "requests", joined.repeated),
+        ("requests without a whole identifier: they have no label", "requests", joined.anonymous),
+        ("rows without a whole identifier: they label nothing", "spans and labels", joined.anonymous_in_tables),
+        ("rows with a score or a label that cannot be: they count in no metric", "requests", left_out),
+    ):
+        if rows:
+            problems.add(what, where, rows)
+
+
 def _skew(plan: JudgePlan, windows: Mapping[int, Part], total: Part) -> list[Check]:
     """The requests of the whole period, and those of the last window alone, against training."""
     profile, config = plan.reference.profile, plan.config
@@ -106,15 +120,17 @@ def _skew(plan: JudgePlan, windows: Mapping[int, Part], total: Part) -> list[Che
         return explained(found, profile.earlier, profile.newest, current, plan.reference.label)
 
     whole = [_with_since(check, plan, windows, total) for check in checks_of(total, "requests")]
-    last = windows[max(windows)]
-    if len(windows) == 1 or last.rows < config.fewest_rows:
+    enough = [window for window, part in windows.items() if part.rows >= config.fewest_rows]
+    if len(windows) == 1 or not enough:
         return whole
+    last = windows[max(enough)]
     of_last = [_with_since(check, plan, windows, last) for check in checks_of(last, "requests of the last window")]
-    return [_worse(*both) for both in zip(whole, of_last, strict=True)]
+    worse = {_of(check): check for check in of_last if check.state is State.ALARM}
+    return [check if check.state is State.ALARM else worse.get(_of(check), check) for check in whole]
 
 
-def _worse(period: Check, last: Check) -> Check:
-    return last if last.state is State.ALARM and period.state is not State.ALARM else period
+def _of(check: Check) -> tuple[str, str, str]:
+    return check.subject, check.aspect, check.against
 
 
 def _with_since(check: Check, plan: JudgePlan, windows: Mapping[int, Part], judged: Part) -> Check:

@@ -37,7 +37,7 @@ def l_infinity(reference: np.ndarray, current: np.ndarray) -> np.ndarray:
     Returns:
         Distances from 0 to 1, float64 [...].
     """
-    return np.abs(shares(reference) - shares(current)).max(axis=-1)
+    return np.asarray(np.abs(shares(reference) - shares(current)).max(axis=-1))
 
 
 def jensen_shannon(reference: np.ndarray, current: np.ndarray) -> np.ndarray:
@@ -52,7 +52,8 @@ def jensen_shannon(reference: np.ndarray, current: np.ndarray) -> np.ndarray:
     """
     first, second = shares(reference), shares(current)
     middle = (first + second) / 2
-    return np.clip((_relative_entropy(first, middle) + _relative_entropy(second, middle)) / 2, 0.0, 1.0)
+    divergence = (_relative_entropy(first, middle) + _relative_entropy(second, middle)) / 2
+    return np.asarray(np.clip(divergence, 0.0, 1.0))
 
 
 def normalized_difference(reference: np.ndarray, current: np.ndarray) -> np.ndarray:
@@ -60,18 +61,18 @@ def normalized_difference(reference: np.ndarray, current: np.ndarray) -> np.ndar
 
     TFDV takes the counts themselves, which only compares data sets of the same size; shares compare any.
     """
-    return np.abs(shares(reference) - shares(current)).sum(axis=-1) / 2
+    return np.asarray(np.abs(shares(reference) - shares(current)).sum(axis=-1) / 2)
 
 
 def shares(counts: np.ndarray) -> np.ndarray:
     """Counts as shares of their sum, float64 [..., bins]; zeros stay zeros."""
     total = counts.sum(axis=-1, keepdims=True, dtype=np.float64)
-    return np.divide(counts, total, out=np.zeros(np.broadcast(counts, total).shape), where=total > 0)
+    return np.asarray(np.divide(counts, total, out=np.zeros(np.broadcast(counts, total).shape), where=total > 0))
 
 
 def _relative_entropy(share: np.ndarray, other: np.ndarray) -> np.ndarray:
-    ratio = np.divide(share, other, out=np.ones_like(share), where=(share > 0) & (other > 0))
-    return (share * np.log2(ratio)).sum(axis=-1)
+    ratio = np.divide(share, other, out=np.ones(np.broadcast(share, other).shape), where=(share > 0) & (other > 0))
+    return np.asarray((share * np.log2(ratio)).sum(axis=-1))
 
 
 DISTANCES: dict[Measure, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {

@@ -18,10 +18,14 @@ import numpy as np
 from scipy import stats
 
 _MOST_DRAWS = 1024
-_AS_BEFORE = 1.1
-"""What has been in the training window is normal when it comes again, give or take a tenth."""
 _LARGEST_PART = 0.5
 """Of the rows, for a draw: the rest is what it is compared with."""
+
+_FULL = 0.75
+"""Of the rows that a stretch is to have: shorter ones say what fewer rows do."""
+
+_FEWEST_DEGREES = 5
+"""Of freedom: by fewer, two or three spans would make a band that nothing is beyond."""
 
 Statistic = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """(reference counts [draws, bins], current counts [draws, bins]) → float64 [draws], from 0 to 1."""
@@ -68,10 +72,14 @@ def draw(
     longest = int((len(blocks) - first_start) * _LARGEST_PART)
     if longest < 1:
         return None
+    of_each_span = np.unique(spans, return_counts=True)[1]
+    if len(of_each_span) > 1:  # what is judged may be of one mood, as a span is: several would average theirs
+        longest = min(longest, int(np.median(of_each_span)))
     length = int(np.clip(round(rows / block_rows), 1, longest))
     last_start = len(blocks) - length
     starts = np.unique(np.linspace(first_start, last_start, min(_MOST_DRAWS, last_start - first_start + 1)).astype(int))
     sums = np.concatenate([np.zeros((1, blocks.shape[1]), np.int64), np.cumsum(blocks, axis=0)])
+    starts = _full(sums, starts, length, rows)
     current = sums[starts + length] - sums[starts]
     reference = _others(sums, spans, starts, length) if against is Against.WINDOW else _before(sums, spans, starts)
     if rows < block_rows:
@@ -88,12 +96,25 @@ def threshold(draws: Draws, statistic: Statistic, rate: float) -> float:
         rate: The chance of a false alarm.
     """
     values = statistic(draws.reference, draws.current)
-    largest = float(values.max()) * _AS_BEFORE
-    mean, variance = float(values.mean()), float(values.var(ddof=1)) * (1 + 1 / draws.independent)
+    # the next of n draws exceeds their largest with chance 1 / (n + 1): what few parts show is not all that is normal
+    margin = 1 + 1 / draws.independent
+    largest = float(values.max()) * margin
+    mean, variance = float(values.mean()), float(values.var(ddof=1)) * margin
     if not 0 < mean < 1 or variance <= 0 or variance >= mean * (1 - mean):
         return largest
+    degrees = max(draws.independent - 1, _FEWEST_DEGREES)
+    variance *= (float(stats.t.isf(rate, degrees)) / float(stats.norm.isf(rate))) ** 2
+    if variance >= mean * (1 - mean):
+        return 1.0
     size = mean * (1 - mean) / variance - 1
     return max(float(stats.beta.isf(rate, mean * size, (1 - mean) * size)), largest)
+
+
+def _full(sums: np.ndarray, starts: np.ndarray, length: int, rows: int) -> np.ndarray:
+    """The starts of stretches that are not cut short: the last block of a file may hold a single row."""
+    drawn = sums.sum(axis=1)[starts + length] - sums.sum(axis=1)[starts]
+    is_full = drawn >= _FULL * min(rows, float(np.median(drawn)))
+    return starts[is_full] if np.count_nonzero(is_full) > 1 else starts
 
 
 def _others(sums: np.ndarray, spans: np.ndarray, starts: np.ndarray, length: int) -> np.ndarray:
@@ -103,14 +124,14 @@ def _others(sums: np.ndarray, spans: np.ndarray, starts: np.ndarray, length: int
     rows = sums.sum(axis=1)
     too_much = rows[end] - rows[begin] > _LARGEST_PART * rows[-1]
     begin, end = np.where(too_much, starts, begin), np.where(too_much, starts + length, end)
-    return sums[-1] - (sums[end] - sums[begin])
+    return np.asarray(sums[-1] - (sums[end] - sums[begin]))
 
 
 def _before(sums: np.ndarray, spans: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """The span before the first that is touched."""
     end = np.searchsorted(spans, spans[starts], side="left")
     begin = np.searchsorted(spans, spans[end - 1], side="left")
-    return sums[end] - sums[begin]
+    return np.asarray(sums[end] - sums[begin])
 
 
 def _thinned(counts: np.ndarray, rows: int, generator: np.random.Generator) -> np.ndarray:

@@ -55,7 +55,9 @@ class Part:
     def __add__(self, other: Part) -> Part:
         if self.survey is None or other.survey is None:
             return other if self.survey is None else self
-        counts = {key: self.counts.get(key, 0) + other.counts.get(key, 0) for key in {**self.counts, **other.counts}}
+        counts = dict(self.counts)
+        for key, more in other.counts.items():
+            counts[key] = counts[key] + more if key in counts else more
         return Part(self.rows + other.rows, counts, self.survey + other.survey, self.scores + other.scores)
 
 

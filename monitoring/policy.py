@@ -38,7 +38,7 @@ class Situation:
 
 
 def decide(evidence: Evidence, situation: Situation, config: MonitorConfig) -> Decision:
-    """The decision.
+    """The decision; its headline names the alarm that matters most, whatever else it says.
 
     Args:
         evidence: What was found.
@@ -46,6 +46,13 @@ def decide(evidence: Evidence, situation: Situation, config: MonitorConfig) -> D
         config: The policy.
     """
     alarms = [check for check in evidence.checks if check.state is State.ALARM]
+    decision = _decide(evidence, alarms, situation, config)
+    if not alarms or _told(leading(alarms)[0]) in decision.headline:
+        return decision
+    return decision.model_copy(update={"headline": f"{decision.headline}; {_lead(alarms)}"})
+
+
+def _decide(evidence: Evidence, alarms: list[Check], situation: Situation, config: MonitorConfig) -> Decision:
     faults = [check for check in alarms if check.is_fault]
     drifted = [check for check in alarms if not check.is_fault]
     worse = worse_metric(evidence.quality, config.policy.worse_by)
@@ -62,7 +69,8 @@ def decide(evidence: Evidence, situation: Situation, config: MonitorConfig) -> D
     if worse and not alarms and situation.earlier_versions and _is_new(situation, config):
         return _roll_back(_fell(worse), reasons, situation)
     causes = _causes(drifted, worse, evidence, situation, config.policy)
-    return _retrain_or_keep(causes, drifted, reasons, evidence, situation, config, failing)
+    concerns = [*([failing] if failing else []), *([_fell(worse)] if worse else [])]
+    return _retrain_or_keep(causes, drifted, concerns, reasons, evidence, situation, config.policy)
 
 
 def worse_metric(quality: Sequence[QualityPoint], worse_by: float) -> QualityPoint | None:
@@ -98,9 +106,7 @@ def _roll_back(why: str, reasons: list[str], situation: Situation) -> Decision:
     return Decision(
         action=Action.ROLL_BACK,
         headline=f"Roll back to version {version}: {why}",
-        reasons=(why, *reasons, "The data is not to blame: nothing in it changed beyond what is normal.")
-        if not reasons
-        else (why, *reasons),
+        reasons=(why, *(reasons or ["The data is not to blame: nothing in it changed beyond what is normal."])),
         to_version=version,
     )
 
@@ -108,7 +114,12 @@ def _roll_back(why: str, reasons: list[str], situation: Situation) -> Decision:
 def _is_new(situation: Situation, config: MonitorConfig) -> bool:
     """Whether the version is so young that its own training is the suspect, not time."""
     window = config.window_hours * 3600
-    return situation.pushed_at is not None and situation.now - situation.pushed_at <= 2 * window
+    return situation.pushed_at is not None and _age(situation) <= 2 * window
+
+
+def _age(situation: Situation) -> float:
+    """Of the version, in seconds; 0 if a clock says that it is of the future, or if it is not known."""
+    return max(situation.now - situation.pushed_at, 0.0) if situation.pushed_at is not None else 0.0
 
 
 def _causes(
@@ -124,7 +135,7 @@ def _causes(
         causes.append(_fell(worse))
     if drifted and Trigger.DRIFT in policy.retrain_on and _matters(drifted):
         causes.append(_lead(drifted))
-    age = (situation.now - situation.pushed_at) / _DAY if situation.pushed_at is not None else 0.0
+    age = _age(situation) / _DAY
     if policy.most_days is not None and age > policy.most_days and Trigger.AGE in policy.retrain_on:
         causes.append(f"the served version is {age:.0f} days old (at most {policy.most_days:g})")
     if evidence.new_spans and Trigger.NEW_SPAN in policy.retrain_on:
@@ -135,23 +146,22 @@ def _causes(
 def _retrain_or_keep(
     causes: list[str],
     drifted: list[Check],
+    concerns: list[str],
     reasons: list[str],
     evidence: Evidence,
     situation: Situation,
-    config: MonitorConfig,
-    failing: str,
+    policy: PolicyConfig,
 ) -> Decision:
     if not causes:
-        headline = (
-            f"Keep, but look: {failing or _lead(drifted)}" if failing or drifted else f"Keep: {_silence(evidence)}"
-        )
-        small = ["The features that moved hardly matter to the model."] if drifted else []
-        return Decision(action=Action.KEEP, headline=headline, reasons=(*filter(None, [failing]), *reasons, *small))
-    waiting = _not_yet(evidence, situation, config.policy)
+        seen = [*concerns, *([_lead(drifted)] if drifted else [])]
+        headline = f"Keep, but look: {seen[0]}" if seen else f"Keep: {_silence(evidence)}"
+        small = ["The features that moved hardly matter to the model."] if drifted and not _matters(drifted) else []
+        return Decision(action=Action.KEEP, headline=headline, reasons=(*concerns, *reasons, *small))
+    told = tuple(dict.fromkeys([*causes, *concerns, *reasons]))
+    waiting = _not_yet(evidence, situation, policy)
     if waiting:
-        headline = f"Keep for now: {causes[0]}; {waiting}"
-        return Decision(action=Action.KEEP, headline=headline, reasons=(*causes, *reasons, waiting))
-    return Decision(action=Action.RETRAIN, headline=f"Retrain: {causes[0]}", reasons=(*causes, *reasons))
+        return Decision(action=Action.KEEP, headline=f"Keep for now: {causes[0]}; {waiting}", reasons=(*told, waiting))
+    return Decision(action=Action.RETRAIN, headline=f"Retrain: {causes[0]}", reasons=told)
 
 
 def _not_yet(evidence: Evidence, situation: Situation, policy: PolicyConfig) -> str:
@@ -162,7 +172,7 @@ def _not_yet(evidence: Evidence, situation: Situation, policy: PolicyConfig) -> 
             f"{policy.fewest_new_rows:,} are needed"
         )
     if situation.pushed_at is not None:
-        hours = (situation.now - situation.pushed_at) / 3600
+        hours = _age(situation) / 3600
         if hours < policy.cool_down_hours:
             return (
                 f"training again waits until {policy.cool_down_hours:g} hours after the last push ({hours:.1f} passed)"
@@ -188,7 +198,7 @@ def _told(check: Check) -> str:
         or f"{check.aspect} moved: {check.measure} {check.value:.3g}, normal is up to {check.threshold:.3g}"
     )
     where = f" [{check.source}]" if check.source and check.source != "requests" else ""
-    return f"{check.subject}: {told}{where}"
+    return " ".join(f"{check.subject}: {told}{where}".split())  # a feature's value may hold a line break
 
 
 def _fell(point: QualityPoint) -> str:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +21,7 @@ import pyarrow as pa
 
 from models.features import Feature
 from monitoring.bins import Bins, Kind, bytes_of, category_bins, is_time, number_bins, text_of, time_bins
-from monitoring.diagnosis.summaries import CategoricalSummary, NumericSummary
+from monitoring.diagnosis.summaries import MOST_TEXTS, CategoricalSummary, NumericSummary
 from monitoring.rows import is_number
 
 Key = tuple[str, Kind]
@@ -110,17 +112,21 @@ class Profile:
             ValueError: It is damaged.
         """
         described = json.loads((folder / _PROFILE_FILE).read_text(encoding="utf-8"))
+        try:
+            with np.load(folder / _COUNTS_FILE, allow_pickle=False) as arrays:
+                return cls._of(described, arrays)
+        except (AttributeError, EOFError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+            raise ValueError(f"{folder} holds no whole profile: {error}") from error
+
+    @classmethod
+    def _of(cls, described: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Profile:
         bins = [_bins_from_json(each) for each in described["bins"]]
-        with np.load(folder / _COUNTS_FILE, allow_pickle=False) as arrays:
-            counts = [arrays[f"counts-{index}"].astype(np.int64) for index in range(len(bins))]
-            new = [arrays[f"new-{index}"].astype(np.int64) for index in range(len(described["new_rows"]))]
-            spans = arrays["spans"]
         return cls(
             tuple(Feature.from_json(each) for each in described["features"]),
             {key_of(each): each for each in bins},
-            spans,
-            {key_of(each): array for each, array in zip(bins, counts, strict=True)},
-            dict(zip(described["new_rows"], new, strict=True)),
+            arrays["spans"],
+            {key_of(each): arrays[f"counts-{index}"].astype(np.int64) for index, each in enumerate(bins)},
+            {name: arrays[f"new-{index}"].astype(np.int64) for index, name in enumerate(described["new_rows"])},
             {name: _summary_from_json(each) for name, each in described["earlier"].items()},
             {name: _summary_from_json(each) for name, each in described["newest"].items()},
         )
@@ -215,7 +221,7 @@ class Survey:
         found: dict[str, Summary] = {name: NumericSummary.of(values) for name, values in self.numbers.items()}
         for name, values in self.categories.items():
             present = sum(rows for rows, _ in values.values())
-            shares = {value: rows / present for value, (rows, _) in values.items()}
+            shares = {value: values[value][0] / present for value in _most_frequent(values, MOST_TEXTS)}
             found[name] = CategoricalSummary(self.rows, self.missing[name] / max(self.rows, 1), shares)
         return found
 
@@ -227,8 +233,11 @@ def _joined(first: dict[bytes, tuple[int, int]], second: dict[bytes, tuple[int, 
         joined[value] = (rows, span) if known is None else (known[0] + rows, min(known[1], span))
     if len(joined) <= _MOST_VALUES:
         return joined
-    kept = sorted(joined, key=lambda value: (-joined[value][0], value))[:_MOST_VALUES]
-    return {value: joined[value] for value in kept}
+    return {value: joined[value] for value in _most_frequent(joined, _MOST_VALUES)}
+
+
+def _most_frequent(values: dict[bytes, tuple[int, int]], most: int) -> list[bytes]:
+    return sorted(values, key=lambda value: (-values[value][0], value))[:most]
 
 
 def _small(array: np.ndarray) -> np.ndarray:

@@ -9,6 +9,8 @@ from pathlib import Path
 from schema.strict import Strict
 
 REPORT_FILE = "report.json"
+UNSEEN = "unseen values"
+"""The aspect of a category: its values that training did not have."""
 
 
 class State(str, Enum):

@@ -72,7 +72,7 @@ def _numbers(values: pa.Array) -> pa.Array:
     if pa.types.is_date(values.type):
         values = pc.cast(values, pa.timestamp("s"))
     if pa.types.is_timestamp(values.type):
-        values = pc.divide(pc.cast(values.view(pa.int64()), pa.float64()), _TICKS[values.type.unit])
+        values = pc.divide(pc.cast(values.view(pa.int64()), pa.float64(), safe=False), _TICKS[values.type.unit])
     if _is_text(values.type):
         values = pa.array([_number(each) for each in values.to_pylist()], pa.float64())
     numbers = pc.cast(values, pa.float64(), safe=False)

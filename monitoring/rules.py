@@ -26,6 +26,7 @@ def schema_checks(
     schema: schema_pb2.Schema,
     config: MonitorConfig,
     importances: Mapping[str, float],
+    told: Mapping[str, str],
 ) -> list[Check]:
     """A check for each feature whose requests break a rule of the schema.
 
@@ -35,6 +36,7 @@ def schema_checks(
         schema: The reviewed schema.
         config: The least sample.
         importances: Of the features.
+        told: What other checks said of a feature: it says more than that a rule is broken.
     """
     if survey is None or statistics is None or not survey.rows:
         return []
@@ -42,9 +44,12 @@ def schema_checks(
     features = {feature.name: feature for feature in schema.feature}
     checks = []
     for name, info in sorted(anomalies.anomaly_info.items()):
-        share = _share(features.get(name), schema, survey)
+        if name not in survey.numbers and name not in survey.categories:
+            continue  # the model does not read it, and so no request carries it
+        share = _share(features[name], schema, survey)
         is_alarm = survey.rows >= config.fewest_rows and share >= LEAST_CHANGE[Measure.SHARE]
-        told = "; ".join(dict.fromkeys(" ".join(reason.description.split()) for reason in info.reason))
+        broken = "; ".join(dict.fromkeys(" ".join(reason.description.split()) for reason in info.reason))
+        rule = f"breaks the schema: {broken or info.description}"
         checks.append(
             Check(
                 comparison=Comparison.SKEW,
@@ -59,16 +64,14 @@ def schema_checks(
                 source="requests",
                 importance=importances.get(name, 0.0),
                 is_fault=is_alarm,
-                diagnosis=f"breaks the schema: {told or info.description}",
+                diagnosis=f"{told[name]}; {rule}" if name in told else rule,
             )
         )
     return checks
 
 
-def _share(feature: schema_pb2.Feature | None, schema: schema_pb2.Schema, survey: Survey) -> float:
-    """The share of rows that break the feature's rules; 1 for a rule that is not about single rows."""
-    if feature is None:
-        return 1.0
+def _share(feature: schema_pb2.Feature, schema: schema_pb2.Schema, survey: Survey) -> float:
+    """The share of rows that break the feature's rules."""
     if feature.name in survey.numbers:
         return _out_of_range(feature, survey.numbers[feature.name])
     values = survey.categories.get(feature.name, {})

@@ -98,7 +98,7 @@ class ScoreExamples(beam.DoFn):
 
 
 class _BlockSample:
-    """The scores of the first rows of each block."""
+    """The scores of some rows of each block."""
 
     def __init__(self, block_rows: int) -> None:
         self._block_rows = block_rows
@@ -108,7 +108,7 @@ class _BlockSample:
     def wanted(self, rows: int) -> np.ndarray:
         """Which of the rows that follow are to be scored: evenly spread over each block."""
         places = (self._rows + np.arange(rows)) % self._block_rows
-        step = max(1, self._block_rows // _SCORED_OF_BLOCK)
+        step = -(-self._block_rows // _SCORED_OF_BLOCK)
         return np.flatnonzero(places % step == 0)
 
     def add(self, scores: np.ndarray, chosen: np.ndarray, rows: int) -> None:
@@ -122,7 +122,7 @@ class _BlockSample:
     def blocks(self) -> np.ndarray:
         found = np.full((len(self._blocks), _SCORED_OF_BLOCK), np.nan)
         for block, scores in self._blocks.items():
-            found[block, : len(scores)] = scores[:_SCORED_OF_BLOCK]
+            found[block, : len(scores)] = scores
         return found
 
 

@@ -36,12 +36,14 @@ def quality_by_slice(
         indices = np.asarray(column.indices.fill_null(-1))
         for index, value in enumerate(column.dictionary.to_pylist()):
             chosen = indices == index
-            found[f"{name}={_text(value)}"] = kind.of(scores[chosen], labels[chosen])
+            add_quality(found, {f"{name}={_text(value)}": kind.of(scores[chosen], labels[chosen])})
     return found
 
 
 def _text(value: Any) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else f"{value:g}"
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return str(int(value)) if value.is_integer() else f"{value:g}"
 
 
 def add_quality(total: QualityBySlice, more: QualityBySlice) -> None:

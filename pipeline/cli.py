@@ -57,7 +57,13 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--force", metavar="NODE", action="append", default=[], help="run NODE though it is cached")
     run.add_argument("--from", metavar="NODE", dest="from_node", help="start at NODE, on what an earlier run left")
     run.add_argument("--until", metavar="NODE", dest="until_node", help="end with NODE")
+    run.add_argument("--span", metavar="N", type=_number, help="the span that evaluates (default: as configured)")
     run.add_argument("--jobs", metavar="N", type=_positive, help="the most nodes at once (default: one per core)")
+
+    watch = _command(commands, "watch", "run the pipeline for new spans, and when the model has gone stale", _watch)
+    watch.add_argument("--once", action="store_true", help="one look, then end (for cron); the exit code tells")
+    watch.add_argument("--every", metavar="SECONDS", type=_seconds, help="look so often (default: as configured)")
+    watch.add_argument("--from-span", metavar="N", type=_number, help="no span before N (default: the latest)")
 
     status = _command(commands, "status", "show the runs, the artifacts, and what is pushed", _status)
     status.add_argument("--runs", metavar="N", type=_positive, default=10, help="the most runs to show (default: 10)")
@@ -122,6 +128,20 @@ def _positive(text: str) -> int:
     return number
 
 
+def _number(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"expected a number of a span, received {text}")
+    return number
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a positive number of seconds, received {text}")
+    return seconds
+
+
 def _load(parsed: argparse.Namespace) -> PipelineConfig:
     return load_config(find_config(parsed.pipeline))
 
@@ -135,9 +155,17 @@ def _run(parsed: argparse.Namespace, console: Console) -> ExitCode:
         force=frozenset(parsed.force),
         from_node=parsed.from_node,
         until_node=parsed.until_node,
+        span=parsed.span,
         **({"jobs": parsed.jobs} if parsed.jobs else {}),
     )
     return run(console, _load(parsed), options)
+
+
+def _watch(parsed: argparse.Namespace, console: Console) -> ExitCode:
+    from pipeline.commands.watch import WatchOptions, watch_pipeline
+
+    options = WatchOptions(parsed.pipeline, is_once=parsed.once, every=parsed.every, from_span=parsed.from_span)
+    return watch_pipeline(console, _load(parsed), options)
 
 
 def _status(parsed: argparse.Namespace, console: Console) -> ExitCode:

@@ -40,6 +40,19 @@ from pipeline.gates.verdict import GateName
 from pipeline.metadata import METADATA_FILE
 from schema.contract import load_schema
 
+_PROFILED_BY = [
+    "monitoring/diagnosis",
+    *(
+        f"monitoring/{name}.py"
+        for name in ("bins", "checks", "examples", "explain", "measures", "null", "profile", "profiling", "rows")
+    ),
+]
+_SCORED_BY = [
+    *(f"monitoring/{name}.py" for name in ("examples", "quality", "reference", "rows", "scoring", "slicing")),
+    "serving/session_model.py",
+]
+"""The sources that two of the nodes run: a change of theirs is not answered from the cache."""
+
 Accepted = Mapping[GateName, Mapping[str, str]]
 """What a person accepted: gate → key of the finding → reason."""
 
@@ -99,7 +112,7 @@ def _nodes(config: PipelineConfig, accepted: Accepted) -> list[BaseNode]:
         label=config.label.name,
         false_alarm_rate=config.monitor.false_alarm_rate,
         fewest_rows=config.monitor.fewest_rows,
-        code=code_fingerprint("monitoring", "pipeline/components/distribution_validator.py"),
+        code=code_fingerprint(*_PROFILED_BY, "pipeline/components/distribution_validator.py"),
     )
     data_gate = DataGate(
         examples=examples,
@@ -163,7 +176,7 @@ def _nodes(config: PipelineConfig, accepted: Accepted) -> list[BaseNode]:
                 profile=distribution_validator.outputs["profile"],
                 label=config.label.model_dump_json(),
                 slices=json.dumps(config.monitor.slices),
-                code=code_fingerprint("monitoring", "serving/session_model.py", "pipeline/components/reference_gen.py"),
+                code=code_fingerprint(*_SCORED_BY, "pipeline/components/reference_gen.py"),
             )
             baseline = Resolver(
                 strategy_class=LatestBlessedModelStrategy,

@@ -3,35 +3,34 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data.config import SourceConfig
 from data.encoding import ARROW_TYPES
-from data.readers import inspect
-from data.spans import find_spans
-from models.features import Feature, Role
-from monitoring.collect import CollectPlan, TableBlock, collect, partitions_of
+from models.features import Role
+from monitoring.collect import CollectPlan, collect, partitions_of
 from monitoring.evidence import Evidence
 from monitoring.join import JoinPlan
 from monitoring.judge import JudgePlan
 from monitoring.logs import LogFile, find_logs
 from monitoring.policy import Situation, decide
+from monitoring.problems import Problems
 from monitoring.reference import REFERENCE, Reference
 from monitoring.report import Report, ServerHealth
 from monitoring.server_metrics import Snapshot, health, read
 from pipeline.beam import IN_MEMORY_RUNNER
 from pipeline.config import PipelineConfig
 from pipeline.reports import monitor_folder
+from pipeline.tables import label_tables, span_tables
 from schema.contract import load_schema
-from schema.errors import ConfigError, DataError, UsageError
+from schema.errors import ConfigError, UsageError
 from serving.versions import PROVENANCE, candidate, logged_as, read_manifest, require_local, versions
 
 SCHEMA_FILE = "schema.pbtxt"
-_EVIDENCE_FILE = ".evidence.json"
+_EVIDENCE_FILE = "evidence.json"
 _SERVER_FILE = "server.json"
 _ROWS_TO_KEEP = 50_000
 _BYTES_OF_A_ROW = 600
@@ -73,7 +72,8 @@ def look(config: PipelineConfig, options: LookOptions, beam_args: tuple[str, ...
     Raises:
         UsageError: Nothing is pushed, or the version does not exist.
         ConfigError: The configuration names a column that the model does not have.
-        DataError: The version has no reference, or a source cannot be listed.
+        DataError: The version has no reference, the log's folder cannot be listed, or no file is there that
+            `options.labels` names.
         SchemaError: A comparator in the schema does not fit its feature.
     """
     served = find_served(config, options.version)
@@ -81,10 +81,11 @@ def look(config: PipelineConfig, options: LookOptions, beam_args: tuple[str, ...
     _require_columns(config, reference)
     folder = monitor_folder(config)
     folder.mkdir(parents=True, exist_ok=True)
-    evidence = _gather(config, options, served, folder, beam_args)
+    evidence = _gather(config, options, served, beam_args)
     now = time.time()
     server = _server_health(config, folder, now)
     pushed_at = served.manifest.get("pushed_at")
+    pushed_at = float(pushed_at) if isinstance(pushed_at, (int, float)) else None
     earlier = tuple(version for version in served.others if version < served.version)
     decision = decide(evidence, Situation(now, pushed_at, earlier, server), config.monitor)
     return Report(
@@ -126,7 +127,7 @@ def find_served(config: PipelineConfig, version: int | None) -> Served:
 
 
 def _require_columns(config: PipelineConfig, reference: Reference) -> None:
-    known = [feature.name for feature in reference.profile.features]
+    known = sorted(feature.name for feature in reference.profile.features if feature.name != reference.label)
     named = {
         "monitor.identifier": config.monitor.identifier,
         "monitor.slices": config.monitor.slices,
@@ -134,9 +135,9 @@ def _require_columns(config: PipelineConfig, reference: Reference) -> None:
     }
     for key, names in named.items():
         for name in names:
-            if name not in known or name == reference.label:
+            if name not in known:
                 raise ConfigError(
-                    f"The model has no feature {name!r}", where=key, expected=f"some of {', '.join(sorted(known))}"
+                    f"The model has no feature {name!r}", where=key, expected=f"some of {', '.join(known)}"
                 )
     times = {feature.name for feature in reference.profile.features if feature.role is Role.TIME}
     if config.monitor.event_time and config.monitor.event_time not in times:
@@ -147,9 +148,7 @@ def _require_columns(config: PipelineConfig, reference: Reference) -> None:
         )
 
 
-def _gather(
-    config: PipelineConfig, options: LookOptions, served: Served, folder: Path, beam_args: tuple[str, ...]
-) -> Evidence:
+def _gather(config: PipelineConfig, options: LookOptions, served: Served, beam_args: tuple[str, ...]) -> Evidence:
     reference, monitor = served.reference, config.monitor
     log_folder = options.log or (config.serve.request_log.path if config.serve.request_log else None)
     logs = find_logs(log_folder, config.name) if log_folder else []
@@ -184,12 +183,18 @@ def _gather(
     schema = load_schema(served.schema_path)
     judging = JudgePlan(reference, served.version, monitor, schema.SerializeToString())
     types = {feature.name: ARROW_TYPES[feature.type] for feature in schema.feature}
-    tables = [*_spans(config, served, features, types), *_labels(config, options, label, types)]
-    output = folder / _EVIDENCE_FILE
-    collect(logs, tables, plan, judging, output, beam_args)
-    evidence = Evidence.model_validate_json(output.read_text(encoding="utf-8"))
-    output.unlink()
-    return evidence
+    problems = Problems()
+    if log_folder is not None and not logs:
+        problems.add("no request was logged yet", log_folder)
+    tables = [
+        *span_tables(config, reference, types, problems),
+        *label_tables(config, options.labels, label.name, types, problems),
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder, _EVIDENCE_FILE)
+        collect(logs, tables, plan, judging, output, beam_args)
+        evidence = Evidence.model_validate_json(output.read_text(encoding="utf-8"))
+    return evidence.model_copy(update={"problems": (*problems.found(), *evidence.problems)})
 
 
 def _size(file: LogFile) -> int:
@@ -197,66 +202,6 @@ def _size(file: LogFile) -> int:
         return file.path.stat().st_size
     except FileNotFoundError:  # still open, or just renamed
         return 0
-
-
-def _spans(
-    config: PipelineConfig, served: Served, features: tuple[Feature, ...], types: dict[str, Any]
-) -> Iterator[TableBlock]:
-    """The spans that arrived since, and, to join, those that the version was trained and evaluated on."""
-    reference = served.reference
-    own = set(reference.profile.spans.tolist())
-    for span in find_spans(config.data.source):
-        is_new = config.data.window is not None and span.number > reference.profile.newest_span
-        is_joined = bool(config.monitor.identifier) and (is_new or span.number in own)
-        if not is_new and not is_joined:
-            continue
-        for path in span.files:
-            yield from _blocks(
-                path,
-                config.data.source,
-                (*(each.name for each in features), reference.label),
-                types,
-                span=span.number if is_new else None,
-                is_joined=is_joined,
-                required=tuple(drop.missing for drop in config.data.drop),
-            )
-
-
-def _labels(
-    config: PipelineConfig, options: LookOptions, label: Feature, types: dict[str, Any]
-) -> Iterator[TableBlock]:
-    """The labels that arrive by themselves."""
-    source = config.monitor.labels
-    if options.labels is not None:
-        given = SourceConfig(format="csv" if options.labels.endswith(".csv") else "parquet", path=options.labels)
-    elif source is not None:
-        given = SourceConfig(format=source.format, path=source.path)
-    else:
-        return
-    if not config.monitor.identifier:
-        raise ConfigError(
-            "Labels cannot be joined with requests",
-            where="monitor.identifier",
-            expected="the columns that together identify a row",
-            received="none",
-        )
-    columns = (*config.monitor.identifier, label.name)
-    for span in find_spans(given):
-        for path in span.files:
-            yield from _blocks(path, given, columns, types, span=None, is_joined=True, required=())
-
-
-def _blocks(
-    path: str, source: SourceConfig, columns: tuple[str, ...], types: dict[str, Any], **told: Any
-) -> Iterator[TableBlock]:
-    info = inspect(path, source.format, types)
-    present = [*dict.fromkeys(name for name in (*columns, *told["required"]) if name in info.columns)]
-    needed = [name for name in (columns if told["span"] is None else ()) if name not in present]
-    if needed and told["is_joined"] and told["required"] == ():
-        raise DataError("A table of labels lacks columns", where=path, expected=", ".join(needed))
-    told = {**told, "required": tuple(name for name in told["required"] if name in present)}
-    for block in info.blocks:
-        yield TableBlock(block, tuple(present), types, **told)
 
 
 def _server_health(config: PipelineConfig, folder: Path, now: float) -> ServerHealth | None:

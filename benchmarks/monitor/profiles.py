@@ -37,12 +37,17 @@ def profile_of(spans: Mapping[int, pa.RecordBatch], features: Sequence[Feature])
         np.concatenate([np.full(-(-len(spans[each]) // size), each) for each in numbers]),
         {
             key: np.concatenate(
-                [by_block(bins[key].indices(spans[each].column(key[0])), len(bins[key].labels), size) for each in numbers]
+                [
+                    by_block(bins[key].indices(spans[each].column(key[0])), len(bins[key].labels), size)
+                    for each in numbers
+                ]
             )
             for key in bins
         },
         {
-            name: np.concatenate([by_block(_is_new(spans[each].column(name), seen, each), 2, size)[:, 1] for each in numbers])
+            name: np.concatenate(
+                [by_block(_is_new(spans[each].column(name), seen, each), 2, size)[:, 1] for each in numbers]
+            )
             for name, seen in first.items()
         },
         earlier.summaries(),

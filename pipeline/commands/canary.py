@@ -121,6 +121,13 @@ def conclude(console: Console, config: PipelineConfig, state: Canary, arms: Mapp
     return comparison.verdict
 
 
+def conclude_trial(console: Console, config: PipelineConfig) -> None:
+    """Goes on with the trial that is under way, if one is, by what the last look at the log knows."""
+    state = trials.under_way(require_local(config.push.path)) if config.monitor.canary is not None else None
+    if state is not None:
+        conclude(console, config, state, arms_of(config, state))
+
+
 def promote_candidate(console: Console, config: PipelineConfig, version: int | None = None) -> None:
     """Gives the candidate all the traffic, and says so.
 

@@ -20,7 +20,7 @@ from monitoring.report import REPORT_FILE, Action, Check, QualityPoint, Report
 from pipeline.config import PipelineConfig
 from pipeline.decisions import record
 from pipeline.looking import LookOptions, look
-from pipeline.reports import monitor_folder, save
+from pipeline.reports import last_report, monitor_folder, save
 from pipeline.view import output_to
 from schema.errors import ExitCode
 
@@ -54,16 +54,22 @@ def monitor(console: Console, config: PipelineConfig, options: MonitorOptions) -
     started = time.monotonic()
     folder = monitor_folder(config)
     folder.mkdir(parents=True, exist_ok=True)
+    before = last_report(config)
     with output_to(folder / _OUTPUT_FILE):
         report = look(config, LookOptions(options.version, options.log, options.labels))
         save(report, folder)
         record(config, report, folder)
     _show(console, report, folder, options, time.monotonic() - started)
-    if config.monitor.webhook is not None:
+    if config.monitor.webhook is not None and (before is None or _news(before) != _news(report)):
         delivery = post(config.monitor.webhook, report, str(folder / PAGE_FILE))
         if delivery.attempts and not delivery.is_delivered:
             console.print(Text(f"The webhook was not told: {delivery.detail}", "yellow"), soft_wrap=True)
     return _EXIT_CODES[report.decision.action]
+
+
+def _news(report: Report) -> tuple[int, Action, frozenset[str]]:
+    """What a webhook is told of once: a look a minute must not be a message a minute."""
+    return report.version, report.decision.action, frozenset(check.subject for check in report.alarms)
 
 
 def _show(console: Console, report: Report, folder: Path, options: MonitorOptions, seconds: float) -> None:

@@ -9,17 +9,23 @@ from datetime import datetime, timezone
 
 from rich.console import Console
 
+from monitoring.alerts import tell
+from monitoring.report import Decision
+from pipeline.commands.canary import conclude_trial
+from pipeline.commands.rollback import rollback
 from pipeline.commands.run import interruptible
 from pipeline.config import PipelineConfig
+from pipeline.reports import monitor_folder
 from pipeline.watching.arrivals import Source
 from pipeline.watching.beginning import watch_folder, watch_lock
 from pipeline.watching.judge import Judge, Look, RollBack
 from pipeline.watching.loop import Watch
-from pipeline.watching.run import PipelineRun
+from pipeline.watching.run import MonitorLook, PipelineRun
 from pipeline.watching.telling import Teller
-from schema.errors import ConfigError, ExitCode
+from schema.errors import ConfigError, ExitCode, UsageError
 
 _OUTPUT = "output.txt"
+_LOOK = "look.txt"
 _SETTLE_SECONDS = 10.0
 
 
@@ -32,6 +38,30 @@ class WatchOptions:
     every: float | None = None
     """Seconds between two looks; None: `monitor.watch_seconds`."""
     from_span: int | None = None
+
+
+def watch_pipeline(console: Console, config: PipelineConfig, options: WatchOptions) -> ExitCode:
+    """`watch` with the real monitor, rollback and webhook; a trial that is under way goes on with each look."""
+    monitor = MonitorLook(options.pipeline, monitor_folder(config), watch_folder(config.home) / _LOOK)
+
+    def look(config: PipelineConfig) -> Decision | None:
+        decision = monitor(config)
+        conclude_trial(console, config)
+        return decision
+
+    def go_back(config: PipelineConfig, decision: Decision) -> None:
+        if decision.to_version is None:
+            raise UsageError("The decision names no version to go back to", received=decision.headline)
+        rollback(console, config, to=decision.to_version, reason=decision.headline, by="headrace watch")
+
+    def alert(text: str) -> None:
+        if config.monitor.webhook is None:
+            return
+        delivery = tell(config.monitor.webhook, config.name, text)
+        if not delivery.is_delivered:
+            console.print(f"The webhook was not told: {delivery.detail}", soft_wrap=True, markup=False)
+
+    return watch(console, config, options, look, go_back, alert)
 
 
 def watch(
@@ -67,12 +97,12 @@ def watch(
             mend="Give the data a window, or run the pipeline on schedule with `headrace run`.",
         )
 
-    def tell(text: str) -> None:
+    def show(text: str) -> None:
         told = f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%SZ} {text}"
         console.print(told, soft_wrap=True, markup=False, highlight=False)
 
     every = options.every or config.monitor.watch_seconds
-    teller = Teller(tell, alert)
+    teller = Teller(show, alert)
     with interruptible(), watch_lock(config.home):
         watched = Watch(
             home=config.home,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from monitoring.report import Check, State
+from monitoring.report import Check, leading
 from pipeline.gates.config import DataGateConfig
 from pipeline.gates.verdict import Finding, Outcome
 
@@ -23,9 +23,8 @@ def drift_findings(checks: Sequence[Check], config: DataGateConfig) -> list[Find
     """
     if not checks:
         return []
-    alarms = {check.subject: check for check in reversed(checks) if check.state is State.ALARM}
-    findings = [_finding(check, config) for check in reversed(alarms.values())]
-    calm = len({check.subject for check in checks}) - len(alarms)
+    findings = [_finding(check, config) for check in leading(checks)]
+    calm = len({check.subject for check in checks}) - len(findings)
     findings.append(
         Finding(
             check="drift",

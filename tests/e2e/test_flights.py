@@ -189,7 +189,10 @@ def _scores_over_grpc(
 def test_second_run_is_cached_and_says_why(pushed: Project) -> None:
     result = headrace("run", str(pushed.config_path))
     assert result.returncode == ExitCode.OK
-    assert {node for node, state in states(pushed).items() if state != "cached"} == {"LatestBlessedModel"}
+    assert {node for node, state in states(pushed).items() if state != "cached"} == {
+        "LastGoodExamples",
+        "LatestBlessedModel",
+    }
     assert "same inputs, parameters and code as in run" in result.stdout
     assert len(versions(pushed.push_path)) == 1
 

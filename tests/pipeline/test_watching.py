@@ -24,7 +24,8 @@ from pipeline.watching.arrivals import Source
 from pipeline.watching.beginning import watch_lock
 from pipeline.watching.judge import Judge
 from pipeline.watching.loop import Watch
-from pipeline.watching.run import Ended, Meanwhile
+from pipeline.watching.process import Ended
+from pipeline.watching.run import Meanwhile
 from pipeline.watching.telling import Teller
 from schema.errors import ExitCode, LockedError, UsageError
 
