@@ -35,7 +35,13 @@ _FEWEST_UNSEEN = 5
 _BLIND = 0.5
 """A band so wide says only that the rows are too few to show all hours, or all days."""
 _CYCLES = (Kind.HOURS, Kind.WEEKDAYS)
-_COMPARATORS = {Comparison.SKEW: "skew_comparator", Comparison.DRIFT: "drift_comparator"}
+_NUMBERS = (Kind.NUMBERS, Kind.VALUES)
+OUTSIDE = "outside training"
+"""The aspect of numbers that training had nothing like."""
+_MOST_OUTSIDE = 0.1
+_HARDLY_ANY = 0.001
+"""A bin with a smaller share of training is outside: most hold a twentieth."""
+COMPARATORS = {Comparison.SKEW: "skew_comparator", Comparison.DRIFT: "drift_comparator"}
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ def compare(profile: Profile, current: Counts, setting: Setting) -> list[Check]:
         judge = _Judge(profile, key, current[key], setting)
         feature = in_schema.get(bins.feature)
         bound = (
-            schema_bound(feature, _COMPARATORS[setting.comparison], is_number=bins.kind is not Kind.CATEGORIES)
+            schema_bound(feature, COMPARATORS[setting.comparison], is_number=bins.kind is not Kind.CATEGORIES)
             if feature is not None
             else None
         )
@@ -82,6 +88,8 @@ def compare(profile: Profile, current: Counts, setting: Setting) -> list[Check]:
             checks += judge.missing()
         if bins.kind is Kind.CATEGORIES and bins.feature in profile.new_rows:
             checks += judge.unseen()
+        if bins.kind in _NUMBERS:
+            checks.append(judge.outside())
     return checks
 
 
@@ -152,6 +160,20 @@ class _Judge:
         limit = self._limit(draws, share, Measure.SHARE) if draws else LEAST_CHANGE[Measure.SHARE]
         limit = max(limit, _FEWEST_UNSEEN / max(present, 1))
         return [self._check(UNSEEN, Measure.SHARE, _on(share, slice(0, -1)), limit, Against.WINDOW, present)]
+
+    def outside(self) -> Check:
+        """The share of rows with a number that training hardly had the like of.
+
+        Three cold days are as far from ten months as three days in another unit, so the band of the values says
+        nothing of few rows; but it takes more than this share to look into what they are (`monitoring.explain`).
+        """
+
+        def share(reference: np.ndarray, current: np.ndarray) -> np.ndarray:
+            return np.asarray(np.where(shares(reference) < _HARDLY_ANY, shares(current), 0).sum(axis=-1))
+
+        present = int(self._current[:-1].sum())
+        statistic = _on(share, slice(0, -1))
+        return self._check(OUTSIDE, Measure.SHARE, statistic, _MOST_OUTSIDE, Against.WINDOW, present)
 
     def _limit(self, draws: Draws, statistic: Statistic, measure: Measure) -> float:
         return max(threshold(draws, statistic, self._setting.rate), LEAST_CHANGE[measure])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
+from models.features import Feature, Role
+from schema.errors import ConfigError
 from schema.strict import Strict
 
 Name = Annotated[str, Field(min_length=1)]
@@ -95,3 +98,26 @@ class MonitorConfig(Strict):
     """None: a new version gets all the traffic at once."""
     watch_seconds: PositiveFloat = 60.0
     """`headrace watch` looks so often."""
+
+
+def require_features(config: MonitorConfig, features: Sequence[Feature]) -> None:
+    """Checks the columns that the configuration names against those that requests carry.
+
+    Raises:
+        ConfigError: The model has no such feature, or the time of an event is no time.
+    """
+    known = sorted(feature.name for feature in features)
+    times = sorted(feature.name for feature in features if feature.role is Role.TIME)
+    event_time = (config.event_time,) if config.event_time else ()
+    for key, names in {"identifier": config.identifier, "slices": config.slices, "event_time": event_time}.items():
+        for name in names:
+            if name not in known:
+                raise ConfigError(
+                    f"The model has no feature {name!r}", where=f"monitor.{key}", expected=f"some of {', '.join(known)}"
+                )
+    if config.event_time and config.event_time not in times:
+        raise ConfigError(
+            f"The feature {config.event_time!r} is no time",
+            where="monitor.event_time",
+            expected=f"one of {', '.join(times)}" if times else "a feature with a time_domain in the schema",
+        )

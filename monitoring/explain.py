@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from monitoring.bins import HOURS, WEEKDAYS, Kind
+from monitoring.checks import OUTSIDE
 from monitoring.diagnosis import (
     CategoricalSummary,
     Diagnosis,
@@ -68,6 +69,8 @@ def _explained(check: Check, diagnosis: Diagnosis | None) -> Check:
         return check
     if check.aspect in _CYCLES and check.distribution is not None:
         diagnosis = _of_cycle(check) or diagnosis
+    if check.aspect == OUTSIDE and (diagnosis is None or not diagnosis.is_fault):
+        return check.model_copy(update={"state": State.PASSED})  # a season, or a trend: the values' band is for them
     if diagnosis is None:
         return check
     return check.model_copy(update={"diagnosis": diagnosis.text, "is_fault": diagnosis.is_fault})

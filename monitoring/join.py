@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from models.features import Feature
 from monitoring.profile import Survey
 from monitoring.quality import Moments
-from monitoring.rows import is_number
+from monitoring.rows import column_type, is_number
 from monitoring.slicing import QualityBySlice, add_quality, loss_of, quality_by_slice
 
 SCORE, WINDOW, VERSION, SECONDS = "__score", "__window", "__version", "__seconds"
@@ -136,6 +136,7 @@ def join(requests: Iterable[pa.RecordBatch], tables: Iterable[pa.RecordBatch], p
     """Joins one partition: tables need the identifier, and may lack anything else."""
     tabled = [_keyed(each, plan.identifier) for each in tables]
     found = Joined(anonymous_in_tables=sum(each.column(_KEY).null_count for each in tabled) if plan.identifier else 0)
+    known = _labels(tabled, plan.label, found)
     asked = _frame(_keyed(each, plan.identifier) for each in requests)
     if asked is None:
         return found
@@ -143,11 +144,11 @@ def join(requests: Iterable[pa.RecordBatch], tables: Iterable[pa.RecordBatch], p
     found.repeated = int(is_repeated.sum())
     asked = asked[~is_repeated]
     found.anonymous = int(asked[_KEY].isna().sum()) if plan.identifier else 0
-    labels = _labels(asked, tabled, plan.label, found)
+    labels = asked[_KEY].map(known)
     _count_mismatches(asked, tabled, plan, found)
     for _, group in asked.groupby([VERSION, WINDOW]):
         version, window = group[[VERSION, WINDOW]].to_numpy(np.int64)[0].tolist()
-        rows = pa.RecordBatch.from_pandas(group[list(plan.slices)], preserve_index=False) if plan.slices else _EMPTY
+        rows = _rows(group, [each for each in plan.features if each.name in plan.slices])
         of_group = labels.loc[group.index].to_numpy(np.float64)
         counts = quality_by_slice(rows, group[SCORE].to_numpy(np.float64), of_group, plan.slices, plan.task)
         found.quality[version, window] = counts
@@ -156,9 +157,6 @@ def join(requests: Iterable[pa.RecordBatch], tables: Iterable[pa.RecordBatch], p
         of_group = labels.loc[group.index].to_numpy(np.float64)
         found.losses[int(group[VERSION].iloc[0])] = loss_of(group[SCORE].to_numpy(np.float64), of_group, plan.task)
     return found
-
-
-_EMPTY = pa.RecordBatch.from_pydict({})
 
 
 def _keyed(rows: pa.RecordBatch, identifier: Sequence[str]) -> pa.RecordBatch:
@@ -170,18 +168,23 @@ def _frame(batches: Iterable[pa.RecordBatch]) -> pd.DataFrame | None:
     return pd.concat(frames, ignore_index=True) if frames else None
 
 
-def _labels(asked: pd.DataFrame, tables: Sequence[pa.RecordBatch], label: str, found: Joined) -> pd.Series:
-    """The label of each request, NaN where there is none or where the tables contradict one another."""
+def _rows(frame: pd.DataFrame, features: Sequence[Feature], suffix: str = "") -> pa.RecordBatch:
+    arrays = [pa.array(frame[f"{each.name}{suffix}"], column_type(each), from_pandas=True) for each in features]
+    return pa.RecordBatch.from_arrays(arrays, [each.name for each in features])
+
+
+def _labels(tables: Sequence[pa.RecordBatch], label: str, found: Joined) -> pd.Series:
+    """The label of each identifier, but of those that have several."""
     table = _frame(select(each, [_KEY, label]) for each in tables if label in each.schema.names)
     if table is None:
-        return pd.Series(np.nan, index=asked.index)
+        return pd.Series(dtype=np.float64)
     labelled = table[[_KEY, label]].dropna()
     different = labelled.groupby(_KEY)[label].nunique()
     contradictory = different[different > 1].index
     found.contradictions = len(contradictory)
     found.first_contradiction = str(contradictory[0]).replace(_BETWEEN, ", ") if len(contradictory) else ""
     labelled = labelled[~labelled[_KEY].isin(contradictory)].drop_duplicates(_KEY)
-    return asked[_KEY].map(labelled.set_index(_KEY)[label])
+    return labelled.set_index(_KEY)[label]
 
 
 def _count_mismatches(asked: pd.DataFrame, tables: Sequence[pa.RecordBatch], plan: JoinPlan, found: Joined) -> None:
@@ -200,18 +203,7 @@ def _count_mismatches(asked: pd.DataFrame, tables: Sequence[pa.RecordBatch], pla
         found.mismatched[feature.name] = int(_differ(here, there, feature).sum())
     if len(both):
         generator = np.random.default_rng(len(both))
-        sides = [
-            pa.RecordBatch.from_arrays(
-                [
-                    pa.array(
-                        both[f"{each.name}{suffix}"], pa.float64() if is_number(each) else pa.binary(), from_pandas=True
-                    )
-                    for each in compared
-                ],
-                [each.name for each in compared],
-            )
-            for suffix in ("", "__table")
-        ]
+        sides = [_rows(both, compared, suffix) for suffix in ("", "__table")]
         found.asked, found.tabled = (Survey.of(side, compared, 0, plan.share, generator) for side in sides)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
-from monitoring.checks import Setting, by_impact, compare, rate_of_check
+from monitoring.checks import OUTSIDE, Setting, by_impact, compare, rate_of_check
 from monitoring.config import MonitorConfig
 from monitoring.evidence import Evidence
 from monitoring.explain import explained
@@ -18,7 +19,7 @@ from monitoring.parts import Part, add_parts
 from monitoring.problems import Problems
 from monitoring.quality import Moments
 from monitoring.reference import Reference
-from monitoring.report import Check, Comparison, LossSums, State, VersionEvidence, Volume
+from monitoring.report import UNSEEN, Check, Comparison, LossSums, State, VersionEvidence, Volume, leading
 from monitoring.row_skew import mismatch_checks
 from monitoring.rules import schema_checks
 from monitoring.slicing import ALL_EXAMPLES, QualityBySlice, add_quality
@@ -125,8 +126,15 @@ def _skew(plan: JudgePlan, windows: Mapping[int, Part], total: Part) -> list[Che
         return whole
     last = windows[max(enough)]
     of_last = [_with_since(check, plan, windows, last) for check in checks_of(last, "requests of the last window")]
-    worse = {_of(check): check for check in of_last if check.state is State.ALARM}
+    worse = {
+        _of(check): check for check in of_last if check.state is State.ALARM and not _is_outage(check, max(enough))
+    }
     return [check if check.state is State.ALARM else worse.get(_of(check), check) for check in whole]
+
+
+def _is_outage(check: Check, last_window: int) -> bool:
+    """Whether values are missing in the last window only, as when a weather station fails: it counts once it lasts."""
+    return check.aspect == "missing" and check.since == last_window
 
 
 def _of(check: Check) -> tuple[str, str, str]:
@@ -143,19 +151,25 @@ def _with_since(check: Check, plan: JudgePlan, windows: Mapping[int, Part], judg
     key = next(names, None)
     if check.state is not State.ALARM or key not in judged.counts:
         return check
-    reference, changed = profile.counts[key].sum(axis=0), judged.counts[key]
+    reference, changed = (_of_aspect(check, each) for each in (profile.counts[key].sum(axis=0), judged.counts[key]))
     since = None
     for start in sorted(windows, reverse=True):
         counts = windows[start].counts.get(key)
         if counts is None or windows[start].rows < plan.config.fewest_rows:
             continue
+        counts = _of_aspect(check, counts)
         if since is not None and jensen_shannon(changed, counts) >= jensen_shannon(reference, counts):
             break
         since = float(start)
     return check.model_copy(update={"since": since})
 
 
-_OF_VALUES = ("values", "missing", "unseen values")
+def _of_aspect(check: Check, counts: np.ndarray) -> np.ndarray:
+    """With and without a value if these are what alarms, else all bins."""
+    return np.array([counts[:-1].sum(), counts[-1]]) if check.aspect == "missing" else counts
+
+
+_OF_VALUES = ("values", "missing", UNSEEN, OUTSIDE)
 
 
 def _drift(plan: JudgePlan, parts: Parts) -> list[Check]:

@@ -74,12 +74,11 @@ def _share(feature: schema_pb2.Feature, schema: schema_pb2.Schema, survey: Surve
     """The share of rows that break the feature's rules."""
     if feature.name in survey.numbers:
         return _out_of_range(feature, survey.numbers[feature.name])
-    values = survey.categories.get(feature.name, {})
-    missing = survey.missing.get(feature.name, 0) if feature.presence.min_fraction >= 1 else 0
+    values = survey.categories[feature.name]
     domain = string_domain(feature, schema)
     known = None if domain is None else {value.encode() for value in domain}
     strange = sum(rows for value, (rows, _) in values.items() if known is not None and value not in known)
-    return (missing + strange) / survey.rows
+    return strange / survey.rows + _too_few(feature, survey.missing[feature.name] / survey.rows)
 
 
 def _out_of_range(feature: schema_pb2.Feature, values: np.ndarray) -> float:
@@ -92,4 +91,10 @@ def _out_of_range(feature: schema_pb2.Feature, values: np.ndarray) -> float:
     is_strange = (values < low) | (values > high)
     if feature.type == schema_pb2.INT:
         is_strange |= ~is_missing & (np.floor(values) != values)
-    return float(np.mean(is_strange | (is_missing & (feature.presence.min_fraction >= 1))))
+    return float(np.mean(is_strange)) + _too_few(feature, float(np.mean(is_missing)))
+
+
+def _too_few(feature: schema_pb2.Feature, missing: float) -> float:
+    """By how much the share of rows without a value is more than may be."""
+    may_be_missing = 1 - feature.presence.min_fraction
+    return missing - may_be_missing if missing > may_be_missing else 0.0

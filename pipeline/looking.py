@@ -12,6 +12,7 @@ from typing import Any
 from data.encoding import ARROW_TYPES
 from models.features import Role
 from monitoring.collect import CollectPlan, collect, partitions_of
+from monitoring.config import require_features
 from monitoring.evidence import Evidence
 from monitoring.join import JoinPlan
 from monitoring.judge import JudgePlan
@@ -78,7 +79,7 @@ def look(config: PipelineConfig, options: LookOptions, beam_args: tuple[str, ...
     """
     served = find_served(config, options.version)
     reference = served.reference
-    _require_columns(config, reference)
+    require_features(config.monitor, [each for each in reference.profile.features if each.name != reference.label])
     folder = monitor_folder(config)
     folder.mkdir(parents=True, exist_ok=True)
     evidence = _gather(config, options, served, beam_args)
@@ -124,28 +125,6 @@ def find_served(config: PipelineConfig, version: int | None) -> Served:
     provenance = base / str(chosen) / PROVENANCE
     reference = Reference.load(provenance / REFERENCE)
     return Served(chosen, reference, read_manifest(base / str(chosen)), provenance / SCHEMA_FILE, tuple(pushed))
-
-
-def _require_columns(config: PipelineConfig, reference: Reference) -> None:
-    known = sorted(feature.name for feature in reference.profile.features if feature.name != reference.label)
-    named = {
-        "monitor.identifier": config.monitor.identifier,
-        "monitor.slices": config.monitor.slices,
-        "monitor.event_time": (config.monitor.event_time,) if config.monitor.event_time else (),
-    }
-    for key, names in named.items():
-        for name in names:
-            if name not in known:
-                raise ConfigError(
-                    f"The model has no feature {name!r}", where=key, expected=f"some of {', '.join(known)}"
-                )
-    times = {feature.name for feature in reference.profile.features if feature.role is Role.TIME}
-    if config.monitor.event_time and config.monitor.event_time not in times:
-        raise ConfigError(
-            f"The feature {config.monitor.event_time!r} is no time",
-            where="monitor.event_time",
-            expected=f"one of {', '.join(sorted(times))}" if times else "a feature with a time_domain in the schema",
-        )
 
 
 def _gather(config: PipelineConfig, options: LookOptions, served: Served, beam_args: tuple[str, ...]) -> Evidence:

@@ -12,7 +12,11 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from data.encoding import ARROW_TYPES, fits
 from data.readers import FileInfo, inspect
 from data.spans import Window, find_window
-from models.features import model_features
+from models.features import label_feature, model_features
+from monitoring.checks import COMPARATORS
+from monitoring.config import require_features
+from monitoring.measures import schema_bound
+from monitoring.rows import is_number
 from pipeline.config import PipelineConfig
 from pipeline.gates.metrics import METRICS
 from schema.contract import SERVING, in_environment, load_schema
@@ -98,6 +102,18 @@ def _excluded_are_not_in_schema(config: PipelineConfig, schema: schema_pb2.Schem
 
 def _model_has_features(config: PipelineConfig, schema: schema_pb2.Schema) -> None:
     model_features(schema, config.features, config.label.name)
+
+
+def _monitor_names_features(config: PipelineConfig, schema: schema_pb2.Schema) -> None:
+    require_features(config.monitor, model_features(schema, config.features, config.label.name))
+
+
+def _comparators_fit_features(config: PipelineConfig, schema: schema_pb2.Schema) -> None:
+    features = [*model_features(schema, config.features, config.label.name), label_feature(config.label.name, schema)]
+    in_schema = {feature.name: feature for feature in schema.feature}
+    for feature in features:
+        for comparator in COMPARATORS.values():
+            schema_bound(in_schema[feature.name], comparator, is_number=is_number(feature))
 
 
 def _bounds_fit_task(config: PipelineConfig, schema: schema_pb2.Schema) -> None:
@@ -199,6 +215,8 @@ _CONFIG_RULES: tuple[Callable[[PipelineConfig, schema_pb2.Schema], None], ...] =
     _label_is_bounded,
     _excluded_are_not_in_schema,
     _model_has_features,
+    _monitor_names_features,
+    _comparators_fit_features,
     _bounds_fit_task,
     _push_path_can_be_written,
 )

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from monitoring.diagnosis.conversions import KNOWN, NEGATION, SCALES, Conversion, named
-from monitoring.diagnosis.fit import Found, collapses, fitted_conversions, nearest, points_distance
+from monitoring.diagnosis.fit import Found, collapses, fitted_conversions, nearest, points_distance, spread
 from monitoring.diagnosis.shapes import find_by_shape, find_mixture
 from monitoring.diagnosis.summaries import Diagnosis, NumericSummary
 from monitoring.diagnosis.support import Points, Support, decimals, frequent, known_values, near, points
@@ -17,6 +17,8 @@ from monitoring.diagnosis.words import number, percent
 _FEWEST_DISTINCT = 3
 """A conversion is told by so many different values; one or two are a default that was filled in."""
 _ALL = 0.9
+_FARTHEST = 1.2
+"""Mean deviations of training between two medians that a season moves apart."""
 _SOME = 0.03
 """A share of converted rows below this is not told from outliers."""
 
@@ -26,14 +28,17 @@ def find_conversion(reference: NumericSummary, current: NumericSummary) -> Diagn
     support = Support(reference)
     if support.range == 0:
         return None
-    found = (
-        _by_only_value(reference, current)
-        or _by_values(reference, current, support)
-        or _by_frequent_values(reference, current, support)
-        or find_by_shape(reference, current, support)
-        or find_mixture(reference, current, support)
-    )
-    return _tell(found) if found else None
+    best = _by_only_value(reference, current)
+    for find in (_by_values, _by_frequent_values, find_by_shape, find_mixture):
+        if best is None or best.share < _ALL:  # some rows are told if no better cause explains all of them
+            found = find(reference, current, support)
+            is_better = found is not None and (best is None or _explains_better(found, best))
+            best = found if is_better else best
+    return _tell(best) if best else None
+
+
+def _explains_better(found: Found, best: Found) -> bool:
+    return found.conversion in KNOWN and found.share >= _ALL and found.distance < best.distance / 4
 
 
 def _by_only_value(reference: NumericSummary, current: NumericSummary) -> Found | None:
@@ -67,8 +72,21 @@ def _by_values(reference: NumericSummary, current: NumericSummary, support: Supp
         collapsed = len(np.setdiff1d(np.round(undone, 6), [0.0])) < _FEWEST_DISTINCT
         if explained < 0.95 or collapsed or (share < _ALL and not conversion.name):
             continue
+        if share < _ALL and not _are_drawn_from(reference, undone, conversion, support):
+            continue
         found.append(Found(conversion, share, points_distance(reference, Points(undone, strange.weights))))
     return nearest(found) or _by_range(reference, strange, support)
+
+
+def _are_drawn_from(reference: NumericSummary, undone: np.ndarray, conversion: Conversion, support: Support) -> bool:
+    """Whether a part's undone values lie where training's do that the conversion makes strange.
+
+    A few days warmer than all of training are strange as well, and make sense in another unit, but lie elsewhere.
+    """
+    converted = conversion.scale * reference.quantiles + conversion.offset
+    expected = reference.quantiles[~support.holds(converted)]
+    away = abs(float(np.median(undone)) - float(np.median(expected))) if len(expected) else np.inf
+    return away < _FARTHEST * spread(reference)
 
 
 def _are_rounded(strange: Points, current: NumericSummary, support: Support) -> bool:

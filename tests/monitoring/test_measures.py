@@ -126,3 +126,12 @@ def test_a_measure_that_says_nothing_of_a_number_is_refused(named: str) -> None:
 def test_a_comparator_names_one_measure(comparators: str) -> None:
     with pytest.raises(SchemaError, match="must name one measure"):
         schema_bound(feature(f"skew_comparator {{ {comparators} }}"), "skew_comparator", is_number=False)
+
+
+@every_distance
+def test_one_against_many(measure: Measure) -> None:
+    one, many = np.array([5, 5]), np.array([[5, 5], [10, 0], [0, 3]])
+    for distances in (DISTANCES[measure](one, many), DISTANCES[measure](many, one)):
+        assert distances.shape == (3,)
+        assert distances[0] == 0
+        assert distances[1] == pytest.approx(distances[2])

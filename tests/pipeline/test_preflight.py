@@ -144,6 +144,28 @@ CASES: list[tuple[str, Break, ExitCode, str]] = [
         "The metric 'mse' is not for the task 'binary'",
     ),
     (
+        "identifier unknown",
+        lambda p: p.change_config(lambda raw: raw["monitor"].update(identifier=["flight", "number"])),
+        ExitCode.CONFIG,
+        "The model has no feature 'number'. Where: monitor.identifier",
+    ),
+    (
+        "time of an event is no time",
+        lambda p: p.change_config(lambda raw: raw["monitor"].update(event_time="distance")),
+        ExitCode.CONFIG,
+        "The feature 'distance' is no time",
+    ),
+    (
+        "a number compared by L-infinity",
+        lambda p: change_schema(
+            p,
+            'feature {\n  name: "humid"\n',
+            'feature {\n  name: "humid"\n  drift_comparator { infinity_norm { threshold: 0.1 } }\n',
+        ),
+        ExitCode.SCHEMA,
+        "The drift_comparator of 'humid' is infinity_norm, which says nothing of a number",
+    ),
+    (
         "push path is a file",
         lambda p: p.push_path.write_text("in the way"),
         ExitCode.CONFIG,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from monitor_reports import report
 from version_folders import publish, states
 
+from monitoring.report import LossSums, VersionEvidence
 from monitoring.sequential import Arm, Verdict
-from pipeline.commands.canary import canary, compare_on_log, conclude
+from pipeline.commands.canary import arms_of, canary, compare_on_log, conclude, conclude_trial
+from pipeline.reports import monitor_folder
 from schema.errors import ConfigError, ExitCode, UsageError
 from serving.canary import drop, under_way
 from serving.versions import rolled_back
@@ -115,3 +118,35 @@ def test_the_server_must_read_labels(tmp_path):
     assert states(it.base_path) == ([10, 20], [])
     canary(it.console, it.config)
     assert not (it.base_path / "models.config").exists()
+
+
+def look(it, created, **means):
+    """The last look at the log knows these versions' losses."""
+    arms = {int(name[1:]): losses(mean) for name, mean in means.items()}
+    versions = tuple(
+        VersionEvidence(
+            version=version,
+            rows=arm.rows,
+            mean_score=0.2,
+            loss=LossSums(rows=arm.rows, total=arm.total, total_of_squares=arm.total_of_squares),
+        )
+        for version, arm in arms.items()
+    )
+    folder = monitor_folder(it.config)
+    folder.mkdir(parents=True, exist_ok=True)
+    report(created=created, versions=versions).save(folder)
+
+
+def test_the_last_look_concludes_a_trial(it):
+    canary(it.console, it.config, start=30)
+    since = under_way(it.base_path).candidate.since
+    look(it, since - 1, v20=0.4, v30=0.9)
+    conclude_trial(it.console, it.config)  # that look is from before the trial
+    assert arms_of(it.config, under_way(it.base_path)) == {}
+    assert states(it.base_path) == ([10, 20], [])
+    look(it, since + 1, v10=0.1, v20=0.4, v30=0.9)
+    assert set(arms_of(it.config, under_way(it.base_path))) == {20, 19}  # as servers number them
+    conclude_trial(it.console, it.config)
+    assert states(it.base_path) == ([10, 20], [30])
+    conclude_trial(it.console, it.config)  # none is under way now
+    assert states(it.base_path) == ([10, 20], [30])
