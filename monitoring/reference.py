@@ -76,5 +76,5 @@ class Reference:
                 where=str(folder),
                 mend="It was pushed by an earlier Headrace, or by hand. Run the pipeline again to push one that has.",
             ) from None
-        except (KeyError, TypeError, ValueError, OSError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
             raise DataError("The version's reference cannot be read", where=str(folder), received=str(error)) from None

@@ -46,7 +46,7 @@ def schema_checks(
     for name, info in sorted(anomalies.anomaly_info.items()):
         if name not in survey.numbers and name not in survey.categories:
             continue  # the model does not read it, and so no request carries it
-        share = _share(features[name], schema, survey)
+        share = _share(features[name], schema, survey, has_alarmed=name in told)
         is_alarm = survey.rows >= config.fewest_rows and share >= LEAST_CHANGE[Measure.SHARE]
         broken = "; ".join(dict.fromkeys(" ".join(reason.description.split()) for reason in info.reason))
         rule = f"breaks the schema: {broken or info.description}"
@@ -70,20 +70,22 @@ def schema_checks(
     return checks
 
 
-def _share(feature: schema_pb2.Feature, schema: schema_pb2.Schema, survey: Survey) -> float:
+def _share(feature: schema_pb2.Feature, schema: schema_pb2.Schema, survey: Survey, *, has_alarmed: bool) -> float:
     """The share of rows that break the feature's rules."""
     if feature.name in survey.numbers:
-        return _out_of_range(feature, survey.numbers[feature.name])
+        values_of = survey.numbers[feature.name]
+        missing = float(np.mean(np.isnan(values_of))) if len(values_of) else 1.0
+        return _out_of_range(feature, values_of) + _too_few(feature, missing, has_alarmed=has_alarmed)
     values = survey.categories[feature.name]
     domain = string_domain(feature, schema)
     known = None if domain is None else {value.encode() for value in domain}
     strange = sum(rows for value, (rows, _) in values.items() if known is not None and value not in known)
-    return strange / survey.rows + _too_few(feature, survey.missing[feature.name] / survey.rows)
+    return strange / survey.rows + _too_few(
+        feature, survey.missing[feature.name] / survey.rows, has_alarmed=has_alarmed
+    )
 
 
 def _out_of_range(feature: schema_pb2.Feature, values: np.ndarray) -> float:
-    if not len(values):
-        return 1.0
     domain = feature.int_domain if feature.HasField("int_domain") else feature.float_domain
     low = domain.min if domain.HasField("min") else -np.inf
     high = domain.max if domain.HasField("max") else np.inf
@@ -91,10 +93,16 @@ def _out_of_range(feature: schema_pb2.Feature, values: np.ndarray) -> float:
     is_strange = (values < low) | (values > high)
     if feature.type == schema_pb2.INT:
         is_strange |= ~is_missing & (np.floor(values) != values)
-    return float(np.mean(is_strange)) + _too_few(feature, float(np.mean(is_missing)))
+    return float(np.mean(is_strange)) if len(values) else 0.0
 
 
-def _too_few(feature: schema_pb2.Feature, missing: float) -> float:
-    """By how much the share of rows without a value is more than may be."""
+def _too_few(feature: schema_pb2.Feature, missing: float, *, has_alarmed: bool) -> float:
+    """By how much the share of rows without a value is more than may be.
+
+    A share below 1 is asked of a whole data set. Half a day may have less (a station without a barometer), so then it
+    counts only where the null band says as well that something is not normal.
+    """
     may_be_missing = 1 - feature.presence.min_fraction
+    if may_be_missing > 0 and not has_alarmed:
+        return 0.0
     return missing - may_be_missing if missing > may_be_missing else 0.0

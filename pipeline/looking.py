@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from data.encoding import ARROW_TYPES
-from models.features import Role
 from monitoring.collect import CollectPlan, collect, partitions_of
 from monitoring.config import require_features
 from monitoring.evidence import Evidence
@@ -27,7 +26,7 @@ from pipeline.config import PipelineConfig
 from pipeline.reports import monitor_folder
 from pipeline.tables import label_tables, span_tables
 from schema.contract import load_schema
-from schema.errors import ConfigError, UsageError
+from schema.errors import UsageError
 from serving.versions import PROVENANCE, candidate, logged_as, read_manifest, require_local, versions
 
 SCHEMA_FILE = "schema.pbtxt"

@@ -27,7 +27,6 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from schema.errors import DataError, HeadraceError
 from serving.batch_model import Plan, Rows, Scored, SessionModelHandler
 
-IN_MEMORY_RUNNER = "--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 QUARANTINE = "_quarantine.jsonl"
 _ERROR = "error.json"
 _METRICS = "headrace-batch"
@@ -59,7 +58,7 @@ class Counts:
     shards: int
 
 
-def score(plan: Plan, blocks: Sequence[Block], output: Path, beam_args: Sequence[str] = (IN_MEMORY_RUNNER,)) -> Counts:
+def score(plan: Plan, blocks: Sequence[Block], output: Path, beam_args: Sequence[str]) -> Counts:
     """Scores all blocks and publishes the output, replacing what is there.
 
     Args:

@@ -18,6 +18,7 @@ from data.config import SourceConfig
 from data.encoding import fits
 from data.readers import inspect, read
 from data.spans import find_spans
+from pipeline.beam import IN_MEMORY_RUNNER
 from pipeline.commands.predict import PredictOptions
 from pipeline.config import PipelineConfig
 from schema.errors import ConfigError, DataError, ExitCode, UsageError
@@ -51,7 +52,7 @@ def score_files(console: Console, config: PipelineConfig, options: PredictOption
                 f"The column {column!r} cannot be kept", expected="a column of a table, and no output's name"
             )
     blocks = list(_blocks(paths, kind, signature, options.keep))
-    counts = score(Plan(model_path, version, name, options.keep), blocks, output)
+    counts = score(Plan(model_path, version, name, options.keep), blocks, output, (IN_MEMORY_RUNNER,))
     seconds = time.monotonic() - started
     console.print(
         f"{config.name} version {version}: {counts.scored:,} rows scored in {seconds:.1f} s, {counts.shards} "

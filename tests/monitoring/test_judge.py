@@ -215,7 +215,7 @@ def test_a_reference_of_one_span_compares_with_no_span() -> None:
     assert {check.against for check in evidence.checks} == {"training window"}
 
 
-def test_flipped_labels_are_told_unless_the_features_moved() -> None:
+def test_flipped_labels_lead() -> None:
     def flipped(table: pa.Table) -> Joined:
         late = table["late"].to_numpy().astype(np.float64)
         counts = quality_by_slice(rows_of(table), answers_of(LIVE), 1 - late, (), "binary")

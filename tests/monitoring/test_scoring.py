@@ -26,7 +26,7 @@ from monitoring.profile import Profile
 from monitoring.profiling import ExamplesFile, ProfileExamples
 from monitoring.quality import metrics
 from monitoring.reference import PREDICTIONS, Reference
-from monitoring.scoring import ScoreExamples, Scored, ScoringPlan, importances, make_reference, raw_inputs
+from monitoring.scoring import Scored, ScoreExamples, ScoringPlan, importances, make_reference, raw_inputs
 from monitoring.slicing import ALL_EXAMPLES
 from serving.session_model import SessionModel
 
@@ -58,8 +58,8 @@ def file_of(
     return ExamplesFile(str(path), index, span, is_eval=is_eval)
 
 
-@pytest.mark.parametrize("rows", [0, 1, 255, 256, 257, 600])
-@pytest.mark.parametrize("block_rows", [1, 63, 64, 65, 127, 256, 293])
+@pytest.mark.parametrize("rows", [0, 1, 256, 600])
+@pytest.mark.parametrize("block_rows", [1, 64, 65, 256, 293])
 def test_there_are_scores_of_each_block_of_the_profile_and_of_no_other(
     model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int, block_rows: int
 ) -> None:
@@ -142,7 +142,8 @@ def test_without_evaluation_examples_nothing_is_known_to_matter(model: str) -> N
 
 def test_of_rows_that_are_all_alike_nothing_matters(model: str) -> None:
     example = tf.train.Example()
-    example.features.feature["x"].float_list.value.append(1.0)
+    for name in ("x", "noise"):
+        example.features.feature[name].float_list.value.append(1.0)
     example.features.feature[LABEL].int64_list.value.append(1)
     found = importances(plan_of(model), [example.SerializeToString()] * 10)
     assert found == {"x": 0.0, "noise": 0.0, "carrier": 0.0}

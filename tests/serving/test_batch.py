@@ -16,9 +16,12 @@ from client_tools import save_person
 from served_models import save_half_plus_two, save_zoo
 
 from schema.errors import DataError
-from serving.batch import Block, Counts, score
+from serving import batch
+from serving.batch import Block, Counts
 from serving.batch_model import Plan, read_signature
 from serving.session_model import SessionModel
+
+score = partial(batch.score, beam_args=["--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner"])
 
 
 @pytest.fixture(scope="module")
