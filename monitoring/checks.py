@@ -12,9 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from monitoring.bins import Bins, Kind, readable
+from monitoring.diagnosis import CategoricalSummary
 from monitoring.measures import DISTANCES, Bound, Measure, schema_bound, shares
 from monitoring.null import Against, Draws, Statistic, draw, threshold
 from monitoring.profile import Counts, Key, Profile
@@ -38,7 +40,7 @@ _CYCLES = (Kind.HOURS, Kind.WEEKDAYS)
 _NUMBERS = (Kind.NUMBERS, Kind.VALUES)
 OUTSIDE = "outside training"
 """The aspect of numbers that training had nothing like."""
-_MOST_OUTSIDE = 0.1
+_MOST_OUTSIDE = 0.02
 _HARDLY_ANY = 0.001
 """A bin with a smaller share of training is outside: most hold a twentieth."""
 COMPARATORS = {Comparison.SKEW: "skew_comparator", Comparison.DRIFT: "drift_comparator"}
@@ -157,9 +159,24 @@ class _Judge:
         present = int(self._current[:-1].sum())
         both = np.stack([self._blocks[:, :-1].sum(axis=1) - new, new], axis=1)
         draws = draw(both[later], spans[later], present, Against.WINDOW, self._generator) if later.any() else None
-        limit = self._limit(draws, share, Measure.SHARE) if draws else LEAST_CHANGE[Measure.SHARE]
-        limit = max(limit, _FEWEST_UNSEEN / max(present, 1))
+        limit = self._limit(draws, share, Measure.SHARE) if draws else self._unseen_by_chance(present)
+        limit = max(limit, LEAST_CHANGE[Measure.SHARE], _FEWEST_UNSEEN / max(present, 1))
         return [self._check(UNSEEN, Measure.SHARE, _on(share, slice(0, -1)), limit, Against.WINDOW, present)]
+
+    def _unseen_by_chance(self, rows: int) -> float:
+        """The share that rows like those of a single span exceed at the rate of false alarms.
+
+        As much is unseen as the values that were seen once make up (Good 1953,
+        https://doi.org/10.1093/biomet/40.3-4.237), give or take what both samples' sizes do.
+        """
+        known = self._profile.earlier.get(self._bins.feature)
+        if not isinstance(known, CategoricalSummary) or not known.present or not rows:
+            return 0.0
+        often = sum(share for share in known.shares.values() if share * known.present > 1.5)
+        size = 1 / (1 / rows + 1 / known.present)
+        return (
+            float(stats.beta.isf(self._setting.rate, (1 - often) * size, often * size)) if 0 < often < 1 else 1 - often
+        )
 
     def outside(self) -> Check:
         """The share of rows with a number that training hardly had the like of.

@@ -18,8 +18,10 @@ from monitoring.diagnosis import (
     diagnose_labels,
     diagnose_number,
     diagnose_pairs,
+    diagnose_times,
     diagnose_weekdays,
 )
+from monitoring.diagnosis.missing import diagnose_missing
 from monitoring.profile import Summary
 from monitoring.report import UNSEEN, Check, State
 
@@ -50,7 +52,13 @@ def explained(
     }
     features = {name: summary for name, summary in current.items() if name != label}
     pairs = diagnose_pairs(earlier, features, alarmed - {label})
-    single = {name: _diagnosed(name, earlier, newest, current, is_label=name == label) for name in alarmed}
+    times = {check.subject for check in checks if check.aspect in _CYCLES}
+    single = {
+        name: _of_times(earlier[name], newest.get(name, earlier[name]), current[name])
+        if name in times
+        else _diagnosed(name, earlier, newest, current, is_label=name == label)
+        for name in alarmed
+    }
     return [_explained(check, pairs.get(check.subject) or single.get(check.subject)) for check in checks]
 
 
@@ -67,13 +75,26 @@ def _known_only(earlier: Summary, newest: Summary | None, current: Summary) -> S
 def _explained(check: Check, diagnosis: Diagnosis | None) -> Check:
     if check.state is not State.ALARM:
         return check
-    if check.aspect in _CYCLES and check.distribution is not None:
+    if check.aspect in _CYCLES and (diagnosis is None or not diagnosis.is_fault):
         diagnosis = _of_cycle(check) or diagnosis
     if check.aspect == OUTSIDE and (diagnosis is None or not diagnosis.is_fault):
         return check.model_copy(update={"state": State.PASSED})  # a season, or a trend: the values' band is for them
     if diagnosis is None:
         return check
     return check.model_copy(update={"diagnosis": diagnosis.text, "is_fault": diagnosis.is_fault})
+
+
+def _of_times(earlier: Summary, newest: Summary, current: Summary) -> Diagnosis | None:
+    """What is wrong with the times themselves; what their hours and weekdays do is told from the shares of these."""
+    sides = [each for each in (earlier, newest, current) if isinstance(each, NumericSummary)]
+    if len(sides) < 3:
+        return None
+    oldest, latest, now = sides
+    missing = diagnose_missing(oldest.missing, now.missing, now.rows)
+    if missing and missing.is_fault:
+        return missing
+    known = float(oldest.quantiles[0]), float(latest.quantiles[-1])
+    return diagnose_times(known, now.quantiles, now.present) or missing
 
 
 def _diagnosed(

@@ -113,17 +113,20 @@ def _metrics(quality: Iterable[QualityPoint]) -> Iterable[dict[str, Any]]:
 
 
 def _quality_chart(metric: str, name: str, points: Sequence[QualityPoint]) -> dict[str, Any]:
-    points = sorted(points, key=lambda point: point.start)
-    newest = points[-1]
+    longest = max(point.end - point.start for point in points)
+    of_period = [point for point in points if point.end - point.start == longest]
+    windows = sorted((point for point in points if point not in of_period), key=lambda point: point.start) or of_period
+    told = min(of_period, key=lambda point: (point.is_estimate, -point.end))  # what is measured, if anything is
     shown = [
         timelines.Point(point.start, point.end, point.value, point.low, point.high, point.is_estimate)
-        for point in points[-_MOST_WINDOWS:]
+        for point in windows[-_MOST_WINDOWS:]
     ]
     return {
         "slice": name,
-        "newest": newest,
-        "left_out": max(0, len(points) - _MOST_WINDOWS),
-        "chart": timelines.lines(shown, f"{metric}, {name}", newest.reference),
+        "told": told,
+        "period": formats.period(told.start, told.end),
+        "left_out": max(0, len(windows) - _MOST_WINDOWS),
+        "chart": timelines.lines(shown, f"{metric}, {name}", told.reference),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from monitoring.config import MonitorConfig
+from monitoring.diagnosis import diagnose_pairs
 from monitoring.explain import compared
 from monitoring.join import Joined
 from monitoring.reference import Reference
@@ -18,12 +19,14 @@ def mismatch_checks(joined: Joined, reference: Reference, config: MonitorConfig)
         return []
     asked = joined.asked.summaries() if joined.asked else {}
     tabled = joined.tabled.summaries() if joined.tabled else {}
+    shares = {name: joined.mismatched.get(name, 0) / joined.matched for name in sorted(joined.compared)}
+    skewed = {name for name, share in shares.items() if share > _MOST_MISMATCHED and name in tabled}
+    pairs = diagnose_pairs(tabled, asked, skewed)
     checks = []
-    for name in sorted(joined.compared):
-        share = joined.mismatched.get(name, 0) / joined.matched
+    for name, share in shares.items():
         is_skewed = share > _MOST_MISMATCHED
         state = State.UNDECIDED if joined.matched < config.fewest_rows else State.ALARM if is_skewed else State.PASSED
-        found = compared(tabled[name], asked[name]) if state is State.ALARM and name in tabled else None
+        found = (pairs.get(name) or compared(tabled[name], asked[name])) if name in skewed else None
         told = f"{share:.1%} of requests hold another value than the same row in the data"
         checks.append(
             Check(

@@ -6,11 +6,12 @@ change must have to be told (`monitoring.checks`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import numpy as np
 import tensorflow_data_validation as tfdv
-from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
+from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
 
 from monitoring.checks import LEAST_CHANGE
 from monitoring.config import MonitorConfig
@@ -18,6 +19,9 @@ from monitoring.measures import Measure
 from monitoring.profile import Survey
 from monitoring.report import Check, Comparison, State
 from schema.contract import SERVING, string_domain
+
+WHOLE = re.compile(rb"-?\d{1,18}")
+"""An id that is a number, written out."""
 
 
 def schema_checks(
@@ -41,15 +45,16 @@ def schema_checks(
     if survey is None or statistics is None or not survey.rows:
         return []
     anomalies = tfdv.validate_statistics(statistics, schema, environment=SERVING)
-    features = {feature.name: feature for feature in schema.feature}
     checks = []
-    for name, info in sorted(anomalies.anomaly_info.items()):
+    for feature in schema.feature:
+        name, info = feature.name, anomalies.anomaly_info.get(feature.name)
         if name not in survey.numbers and name not in survey.categories:
             continue  # the model does not read it, and so no request carries it
-        share = _share(features[name], schema, survey, has_alarmed=name in told)
+        if info is None and not _not_whole(feature, survey):
+            continue
+        share = _share(feature, schema, survey, has_alarmed=name in told)
         is_alarm = survey.rows >= config.fewest_rows and share >= LEAST_CHANGE[Measure.SHARE]
-        broken = "; ".join(dict.fromkeys(" ".join(reason.description.split()) for reason in info.reason))
-        rule = f"breaks the schema: {broken or info.description}"
+        rule = f"breaks the schema: {_broken(info) if info is not None else 'values that are no whole numbers'}"
         checks.append(
             Check(
                 comparison=Comparison.SKEW,
@@ -70,6 +75,22 @@ def schema_checks(
     return checks
 
 
+def _broken(info: anomalies_pb2.AnomalyInfo) -> str:
+    reasons = dict.fromkeys(" ".join(reason.description.split()) for reason in info.reason)
+    return "; ".join(reasons) or str(info.description)
+
+
+def _not_whole(feature: schema_pb2.Feature, survey: Survey) -> float:
+    """The share of rows whose value is no whole number where one belongs, which TFDV is not shown."""
+    if feature.type != schema_pb2.INT:
+        return 0.0
+    if feature.name in survey.numbers:
+        numbers = survey.numbers[feature.name]
+        return float(np.mean(~np.isnan(numbers) & (np.floor(numbers) != numbers))) if len(numbers) else 0.0
+    values = survey.categories[feature.name]
+    return sum(rows for value, (rows, _) in values.items() if not WHOLE.fullmatch(value)) / survey.rows
+
+
 def _share(feature: schema_pb2.Feature, schema: schema_pb2.Schema, survey: Survey, *, has_alarmed: bool) -> float:
     """The share of rows that break the feature's rules."""
     if feature.name in survey.numbers:
@@ -80,9 +101,8 @@ def _share(feature: schema_pb2.Feature, schema: schema_pb2.Schema, survey: Surve
     domain = string_domain(feature, schema)
     known = None if domain is None else {value.encode() for value in domain}
     strange = sum(rows for value, (rows, _) in values.items() if known is not None and value not in known)
-    return strange / survey.rows + _too_few(
-        feature, survey.missing[feature.name] / survey.rows, has_alarmed=has_alarmed
-    )
+    missing = survey.missing[feature.name] / survey.rows
+    return strange / survey.rows + _not_whole(feature, survey) + _too_few(feature, missing, has_alarmed=has_alarmed)
 
 
 def _out_of_range(feature: schema_pb2.Feature, values: np.ndarray) -> float:

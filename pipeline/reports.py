@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -11,6 +10,7 @@ from monitoring.alerts import gauges, log_line
 from monitoring.page import PAGE_FILE, render
 from monitoring.report import Report
 from pipeline.config import PipelineConfig
+from serving.durable import write_whole
 
 GAUGES_FILE = "metrics.prom"
 LOG_FILE = "decisions.log"
@@ -38,8 +38,8 @@ def save(report: Report, folder: Path) -> None:
     kept.mkdir(parents=True, exist_ok=True)
     report.save(kept)
     report.save(folder)
-    _replace(folder / PAGE_FILE, render(report, list(_history(folder))))
-    _replace(folder / GAUGES_FILE, gauges(report))
+    write_whole(folder / PAGE_FILE, render(report, list(_history(folder))))
+    write_whole(folder / GAUGES_FILE, gauges(report))
     with (folder / LOG_FILE).open("a", encoding="utf-8") as file:
         file.write(log_line(report) + "\n")
 
@@ -51,9 +51,3 @@ def _history(folder: Path) -> Iterator[Report]:
             yield Report.load(path)
         except (OSError, ValueError):
             continue
-
-
-def _replace(path: Path, text: str) -> None:
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)

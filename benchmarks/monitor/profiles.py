@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from models.features import Feature
+from monitoring.bins import number_bins
 from monitoring.profile import Profile, Survey, block_rows, choose_bins
+from monitoring.reference import PREDICTIONS
 
 _SAMPLED_ROWS = 50_000
 
@@ -65,3 +68,13 @@ def by_block(indices: np.ndarray, bins: int, block_rows: int) -> np.ndarray:
 def _is_new(column: pa.Array, first_spans: Mapping[bytes, int], span: int) -> np.ndarray:
     new = pa.array([value for value, first in first_spans.items() if first >= span], pa.binary())
     return np.asarray(pc.is_in(column, new), np.int64)
+
+
+def with_scores(profile: Profile, scores: Mapping[int, np.ndarray]) -> Profile:
+    """The profile with a model's answers counted in it, float64 [rows] of each span, as `monitoring.scoring` does."""
+    key_bins = number_bins(PREDICTIONS, np.concatenate(list(scores.values())))
+    key, size = (PREDICTIONS, key_bins.kind), block_rows(profile.rows)
+    counts = [by_block(key_bins.indices(pa.array(scores[each])), len(key_bins.labels), size) for each in sorted(scores)]
+    return replace(
+        profile, bins={**profile.bins, key: key_bins}, counts={**profile.counts, key: np.concatenate(counts)}
+    )

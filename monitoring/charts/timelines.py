@@ -36,7 +36,10 @@ def lines(points: Sequence[Point], title: str, reference: float | None = None) -
         return Markup("")
     heights = [height for point in shown for height in (point.value, point.low, point.high)] + [reference]
     scale = _Scale.over(shown, [height for height in heights if height is not None and math.isfinite(height)])
-    runs = Markup("").join(_run(run, scale) for run in _runs(shown))
+    measured = [point for point in shown if not point.is_estimate]
+    estimated = list(_runs([point for point in shown if point.is_estimate]))
+    runs = Markup("").join(_run(run, scale) for run in [*_runs(measured), *estimated])
+    runs += _word(estimated[-1], scale) if estimated else ""
     line, label = _aim(reference, scale)
     newest = shown[-1]
     kind = "estimated at" if newest.is_estimate else "measured as"
@@ -84,16 +87,15 @@ def _aim(reference: float | None, scale: _Scale) -> tuple[Markup, Markup]:
 
 
 def _runs(points: Sequence[Point]) -> Iterable[list[Point]]:
-    """Points of one kind without a gap in time between them."""
+    """Points without a gap in time between them."""
     run: list[Point] = []
     for point in points:
-        if run and (
-            point.is_estimate is not run[-1].is_estimate or point.start - run[-1].end > point.end - point.start
-        ):
+        if run and point.start - run[-1].end > point.end - point.start:
             yield run
             run = []
         run.append(point)
-    yield run
+    if run:
+        yield run
 
 
 def _run(run: Sequence[Point], scale: _Scale) -> Markup:
@@ -112,12 +114,15 @@ def _run(run: Sequence[Point], scale: _Scale) -> Markup:
         dot = Markup('<circle class="dot {}" cx="{:.1f}" cy="{:.1f}" r="{}"><title>{}</title></circle>')
         label = f"{period(point.start, point.end)}: {number(point.value)}{' (estimate)' if point.is_estimate else ''}"
         parts.append(dot.format(kind, scale.x(point.middle), scale.y(point.value), 3.5, label))
-    if run[0].is_estimate:
-        word = Markup('<text class="{} halo" x="{:.1f}" y="{:.1f}">estimate</text>')
-        x = scale.x(run[-1].middle)
-        top = scale.y(max([*(point.value for point in run), *(high for _, _, high in banded)]))
-        parts.append(word.format("end" if x > WIDTH / 2 else "start", x, top - 6))
     return Markup("").join(parts)
+
+
+def _word(run: Sequence[Point], scale: _Scale) -> Markup:
+    """Says above a run of estimates that they are."""
+    x = scale.x(run[-1].middle)
+    heights = [height for point in run for height in (point.value, *(_band(point) or ()))]
+    word = Markup('<text class="{} halo" x="{:.1f}" y="{:.1f}">estimate</text>')
+    return word.format("end" if x > WIDTH / 2 else "start", x, scale.y(max(heights)) - 6)
 
 
 def _band(point: Point) -> tuple[float, float] | None:

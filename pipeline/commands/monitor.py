@@ -23,8 +23,10 @@ from pipeline.looking import LookOptions, look
 from pipeline.reports import last_report, monitor_folder, save
 from pipeline.view import output_to
 from schema.errors import ExitCode
+from serving.durable import locked
 
 _OUTPUT_FILE = "output.log"
+_OWED_FILE = "webhook-not-told"
 _MOST_ALARMS = 10
 _STYLES = {Action.KEEP: "green", Action.RETRAIN: "bold yellow", Action.ROLL_BACK: "bold red", Action.BLOCK: "bold red"}
 _EXIT_CODES = {
@@ -54,17 +56,31 @@ def monitor(console: Console, config: PipelineConfig, options: MonitorOptions) -
     started = time.monotonic()
     folder = monitor_folder(config)
     folder.mkdir(parents=True, exist_ok=True)
-    before = last_report(config)
-    with output_to(folder / _OUTPUT_FILE):
+    with output_to(folder / _OUTPUT_FILE), locked(folder):  # two looks at once would write the same files
+        before = last_report(config)
         report = look(config, LookOptions(options.version, options.log, options.labels))
         save(report, folder)
         record(config, report, folder)
     _show(console, report, folder, options, time.monotonic() - started)
-    if config.monitor.webhook is not None and (before is None or _news(before) != _news(report)):
+    if config.monitor.webhook is not None and (before is None or _news(before) != _news(report) or _is_owed(folder)):
         delivery = post(config.monitor.webhook, report, str(folder / PAGE_FILE))
-        if delivery.attempts and not delivery.is_delivered:
+        is_owed = bool(delivery.attempts) and not delivery.is_delivered
+        if is_owed:
             console.print(Text(f"The webhook was not told: {delivery.detail}", "yellow"), soft_wrap=True)
+        _note_owed(folder, is_owed=is_owed)
     return _EXIT_CODES[report.decision.action]
+
+
+def _is_owed(folder: Path) -> bool:
+    """Whether the webhook could not be told at the last look."""
+    return (folder / _OWED_FILE).exists()
+
+
+def _note_owed(folder: Path, *, is_owed: bool) -> None:
+    if is_owed:
+        (folder / _OWED_FILE).touch()
+    else:
+        (folder / _OWED_FILE).unlink(missing_ok=True)
 
 
 def _news(report: Report) -> tuple[int, Action, frozenset[str]]:

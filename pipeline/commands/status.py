@@ -13,6 +13,7 @@ from rich.text import Text
 
 from pipeline.config import PipelineConfig
 from pipeline.metadata import History, open_store
+from pipeline.reports import last_report
 from pipeline.runners.lock import run_lock
 from pipeline.runners.report import RunReport, close_killed, load_reports
 from pipeline.view import show_runs
@@ -34,6 +35,10 @@ def status(console: Console, config: PipelineConfig, most_runs: int) -> ExitCode
     _show_artifacts(console, history, reports[-1])
     console.print()
     _show_pushed(console, Path(config.push.path))
+    look = last_report(config)
+    if look is not None:
+        when = datetime.fromtimestamp(look.created).strftime("%Y-%m-%d %H:%M:%S")
+        console.print(Text(f"\nMonitored {when}, version {look.version}: {look.decision.headline}"), soft_wrap=True)
     return ExitCode.OK
 
 

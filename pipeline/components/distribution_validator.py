@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
 from pydantic import TypeAdapter
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
 from tfx import types
@@ -124,10 +125,9 @@ def judge_newest_span(
     known = last_good if last_good in before.spans else None
     current = {key: counts[is_newest].sum(axis=0) for key, counts in profile.counts.items()}
     unseen = {name: int(rows[is_newest].sum()) for name, rows in profile.new_rows.items()}
-    for (name, _), counts in current.items():  # the bins know the newest span's values: its new ones are told apart
+    for (name, kind), counts in current.items():
         if name in unseen:
-            counts[-3] = max(counts[-3] - unseen[name], 0)
-            counts[-2] = unseen[name]
+            _tell_apart(counts, before.counts[name, kind].sum(axis=0), unseen[name])
     setting = Setting(
         Comparison.DRIFT,
         f"span {newest}",
@@ -139,6 +139,22 @@ def judge_newest_span(
     )
     checks = compare(before, current, setting)
     return by_impact(explained(checks, profile.earlier, {}, profile.newest, label))
+
+
+def _tell_apart(counts: np.ndarray, before: np.ndarray, unseen: int) -> None:
+    """Counts values that no earlier span has as never seen: the bins know them, since they are the newest span's too.
+
+    Args:
+        counts: Of the newest span by bin of a category, the last three of others, unseen, missing: changed in place.
+        before: Of the earlier spans.
+        unseen: The rows of the newest span with such a value.
+    """
+    is_new = before == 0
+    is_new[-3:] = False
+    with_own_bin = int(counts[is_new].sum())
+    counts[is_new] = 0
+    counts[-3] -= unseen - with_own_bin
+    counts[-2] = unseen
 
 
 def as_anomalies(checks: list[Check]) -> anomalies_pb2.Anomalies:

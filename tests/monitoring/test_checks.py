@@ -193,6 +193,23 @@ def test_values_too_rare_to_be_known_are_unseen_in_training_as_well(monkeypatch:
     assert (found.value, found.state) == (1.0, State.PASSED)
 
 
+@pytest.mark.parametrize("rows", [300, 3000])
+def test_of_a_single_span_what_was_seen_once_says_how_much_is_new_by_chance(rows: int) -> None:
+    tail = category("tail")
+    random = np.random.default_rng(20)
+
+    def drawn(rows: int, renamed: float = 0.0) -> pa.RecordBatch:
+        values = random.zipf(1.6, rows).clip(0, 10**9).astype(str)
+        return watched_rows({"tail": np.where(random.random(rows) < renamed, np.char.add("x", values), values)}, [tail])
+
+    profile = profile_of([tail], {1: drawn(5000)})
+    for _ in range(20):
+        usual = check_of(compare(profile, counts_of(profile, drawn(rows)), setting_of()), "tail", "unseen values")
+        assert usual.state is State.PASSED
+    more = check_of(compare(profile, counts_of(profile, drawn(rows, 0.15)), setting_of()), "tail", "unseen values")
+    assert more.state is State.ALARM
+
+
 def test_one_new_value_in_a_small_window_is_no_alarm(profile: Profile) -> None:
     carriers = ["AA"] * 6 + ["B6"] * 12 + ["DL"] * 18 + ["UA"] * 20 + ["new"] * 4
     few = compare(profile, counts_of(profile, flights(np.random.default_rng(11), 60, carrier=carriers)), setting_of())

@@ -25,9 +25,11 @@ from small_reference import (
     small_schema,
     write_log,
 )
+from tensorflow_metadata.proto.v0 import schema_pb2
 
 from data.encoding import ARROW_TYPES
 from data.readers import Block
+from models.features import Feature, Role
 from monitoring.collect import CollectPlan, TableBlock, _ReadLogs, _ReadTables, as_lists, collect, partitions_of
 from monitoring.config import MonitorConfig
 from monitoring.evidence import Evidence
@@ -37,6 +39,7 @@ from monitoring.logs import LogFile
 from monitoring.parts import add_parts
 from monitoring.report import State
 from monitoring.slicing import ALL_EXAMPLES
+from pipeline.beam import IN_MEMORY_RUNNER
 
 REFERENCE = reference_of({span: flights_of(span) for span in (1, 2, 3, 4)})
 LIVE = flights_of(5, 900)
@@ -80,7 +83,9 @@ def test_a_log_by_version_and_window(tmp_path: Path) -> None:
     parts, batches, problems, rows = read_log(write_log(tmp_path / "small-1.tfrecord", LIVE, 3))
     assert {(kind, version) for kind, version, _ in parts} == {("requests", 3)}
     of_days = np.unique(LIVE["departure"].to_numpy() // DAY * DAY, return_counts=True)
-    assert {window: part.rows for (_, _, window), part in parts.items()} == dict(zip(*map(np.ndarray.tolist, of_days), strict=True))
+    assert {window: part.rows for (_, _, window), part in parts.items()} == dict(
+        zip(*map(np.ndarray.tolist, of_days), strict=True)
+    )
     assert sum(map(len, batches)) == rows == 900
     assert problems == {}
 
@@ -196,11 +201,13 @@ def test_a_damaged_table_is_told(tmp_path: Path) -> None:
 
 
 def test_evidence_of_all_files_together(tmp_path: Path) -> None:
-    logs = [LogFile(write_log(tmp_path / f"small-{n}.tfrecord", LIVE.slice(300 * n, 300), 3), "small") for n in range(3)]
+    logs = [
+        LogFile(write_log(tmp_path / f"small-{n}.tfrecord", LIVE.slice(300 * n, 300), 3), "small") for n in range(3)
+    ]
     labels = table_block(tmp_path / "labels.parquet", LIVE.select([*IDENTIFIER, "late"]), span=None)
     span = table_block(tmp_path / "span.parquet", LIVE.drop(["late"]))
     judging = JudgePlan(REFERENCE, 3, MonitorConfig(), small_schema().SerializeToString())
-    collect(logs, [labels, span], plan_of(), judging, tmp_path / "evidence.json", ("--runner=FnApiRunner",))
+    collect(logs, [labels, span], plan_of(), judging, tmp_path / "evidence.json", (IN_MEMORY_RUNNER,))
     evidence = Evidence.model_validate_json((tmp_path / "evidence.json").read_text())
     assert (evidence.rows, evidence.new_spans, evidence.new_rows, evidence.problems) == (900, (5,), 900, ())
     assert [check for check in evidence.checks if check.state is State.ALARM] == []
@@ -212,7 +219,7 @@ def test_evidence_of_all_files_together(tmp_path: Path) -> None:
 
 def test_nothing_to_read(tmp_path: Path) -> None:
     judging = JudgePlan(REFERENCE, 3, MonitorConfig(), small_schema().SerializeToString())
-    collect([], [], plan_of(), judging, tmp_path / "evidence.json", ("--runner=FnApiRunner",))
+    collect([], [], plan_of(), judging, tmp_path / "evidence.json", (IN_MEMORY_RUNNER,))
     assert Evidence.model_validate_json((tmp_path / "evidence.json").read_text()) == Evidence()
 
 
@@ -231,9 +238,14 @@ def test_rows_as_tfdv_reads_them() -> None:
     assert [field.type.value_type for field in lists.schema] == [pa.float32(), pa.binary(), pa.int64(), pa.int64()]
 
 
-def test_an_integer_that_is_none_stays_one_for_tfdv_to_tell() -> None:
-    rows = pa.RecordBatch.from_arrays([pa.array([b"7", b"x8"])], ["flight"])
-    assert as_lists(rows, [FEATURES[2]]).num_rows == 2
+def test_a_type_that_changes_from_batch_to_batch_does_not_reach_tfdv() -> None:
+    stops = Feature("stops", Role.NUMERIC, schema_pb2.INT, False)
+    names = ["flight", "stops"]
+    good = pa.RecordBatch.from_arrays([pa.array([b"7", b"8"]), pa.array([1.0, 2.0])], names)
+    bad = pa.RecordBatch.from_arrays([pa.array([b"7", b"x8"]), pa.array([1.7, 1e300])], names)
+    lists = [as_lists(each, [FEATURES[2], stops]) for each in (good, bad)]
+    assert lists[0].schema == lists[1].schema
+    assert lists[1].to_pydict() == {"flight": [[7], None], "stops": [[1], [2**62]]}
 
 
 def test_partitions_grow_with_the_log() -> None:

@@ -106,7 +106,7 @@ def test_a_clock_that_is_years_ahead_hides_no_last_window() -> None:
     parts = windows(*[flights_of(span, 1500) for span in range(20, 50)], days(KILOMETRES, 6)[-1])
     parts["requests", VERSION, 4_000_000_000 // DAY * DAY] = part(LIVE.slice(0, 3))
     evidence = judged(parts)
-    assert [check.subject for check in evidence.checks if check.state is State.ALARM][0] == "miles"
+    assert next(check.subject for check in evidence.checks if check.state is State.ALARM) == "miles"
     assert len(evidence.volumes) == len(parts)  # not a hundred thousand empty ones
 
 
@@ -151,7 +151,10 @@ def test_only_the_judged_version_is_judged_and_each_is_told() -> None:
 def test_a_span_is_compared_with_the_window_and_with_its_newest_span() -> None:
     evidence = judged({("span", 5, 0): part(KILOMETRES, is_span=True)})
     alarms = [check for check in evidence.checks if check.state is State.ALARM and check.subject == "miles"]
-    assert {(check.against, check.source) for check in alarms} >= {("training window", "span 5"), ("last span, 4", "span 5")}
+    assert {(check.against, check.source) for check in alarms} >= {
+        ("training window", "span 5"),
+        ("last span, 4", "span 5"),
+    }
     assert evidence.rows == 0
     assert evidence.new_rows == 3000
 
@@ -183,18 +186,18 @@ def test_problems_of_the_reading_come_first() -> None:
     problems = Problems()
     problems.add("a log file is cut off", "x.tfrecord")
     evidence = judged({}, Joined(repeated=1), problems=problems)
-    assert [each.what for each in evidence.problems][0] == "a log file is cut off"
+    assert next(each.what for each in evidence.problems) == "a log file is cut off"
     assert len(evidence.problems) == 2
 
 
 def test_a_comparator_that_does_not_fit_is_an_error() -> None:
-    plan = judge_schema('skew_comparator { infinity_norm { threshold: 0.1 } }')
+    plan = judge_schema("skew_comparator { infinity_norm { threshold: 0.1 } }")
     with pytest.raises(SchemaError, match="miles"):
         judge(plan, windows(LIVE), Joined(), None, Problems())
 
 
 def test_a_comparator_that_fits_sets_the_threshold() -> None:
-    plan = judge_schema('skew_comparator { jensen_shannon_divergence { threshold: 0.9 } }')
+    plan = judge_schema("skew_comparator { jensen_shannon_divergence { threshold: 0.9 } }")
     evidence = judge(plan, windows(KILOMETRES), Joined(), None, Problems())
     [check] = [each for each in evidence.checks if (each.subject, each.aspect) == ("miles", "values")]
     assert (check.state, check.threshold) == (State.PASSED, 0.9)

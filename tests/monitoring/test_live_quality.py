@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from small_reference import answers_of, flights_of, reference_of, rows_of
 from sklearn.metrics import log_loss, mean_squared_error, roc_auc_score
+from small_reference import answers_of, flights_of, reference_of, rows_of
 
 from monitoring.config import MonitorConfig
 from monitoring.live_quality import label_checks, quality_points

@@ -123,12 +123,20 @@ def test_estimates_are_told_from_measurements() -> None:
 
 def test_quality_is_shown_by_metric_and_slice() -> None:
     text = read().text
-    assert (
-        "auc, all examples : 0.675 (0.655 to 0.695) estimate , reference 0.74, 900 rows in the newest window." in text
-    )
+    newest = "900 rows, 2013-06-06 00:00 to 2013-06-07 00:00 UTC."
+    assert f"auc, all examples : 0.71 (0.69 to 0.73), reference 0.74, {newest}" in text  # measured, not estimated
     assert "log_loss, all examples : 0.61" in text
     assert "auc of 1 slice" in text
     assert "auc, origin=JFK : 0.65" in text
+
+
+def test_the_whole_period_is_told_and_not_drawn() -> None:
+    days = [quality(day, 0.7) for day in range(3)]
+    whole = days[0].model_copy(update={"end": days[-1].end, "value": 0.71, "rows": 2700})
+    text = read(quality=(*days, whole)).text
+    assert "auc, all examples : 0.71 (" in text
+    assert "2,700 rows" in text
+    assert "auc, all examples 3 windows" in text
 
 
 def test_empty_states_are_told_in_words() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from functools import reduce
 
 import numpy as np
@@ -31,7 +32,7 @@ def test_cut_anywhere_it_is_the_same(cuts) -> None:
     places = sorted({0, 900, *cuts})
     pieces = [
         part_of(ROWS.slice(start, end - start), SCORES[start:end])
-        for start, end in zip(places, places[1:], strict=False)
+        for start, end in itertools.pairwise(places)
     ]
     whole = part_of(ROWS, SCORES)
     for total in (add_parts(pieces), add_parts(pieces[::-1]), reduce(Part.__add__, pieces, Part())):
@@ -42,7 +43,9 @@ def test_cut_anywhere_it_is_the_same(cuts) -> None:
         assert total.scores.rows == 800
         assert total.survey.missing == whole.survey.missing
         assert total.survey.categories == whole.survey.categories
-        assert np.array_equal(np.sort(total.survey.numbers["temp"]), np.sort(whole.survey.numbers["temp"]), equal_nan=True)
+        assert np.array_equal(
+            np.sort(total.survey.numbers["temp"]), np.sort(whole.survey.numbers["temp"]), equal_nan=True
+        )
 
 
 def test_rows_without_an_answer_count_no_answers() -> None:

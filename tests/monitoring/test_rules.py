@@ -23,6 +23,7 @@ SCHEMA = text_format.Parse(
     default_environment: "TRAINING" default_environment: "SERVING"
     feature { name: "miles" type: FLOAT float_domain { min: 0 max: 100 } presence { min_fraction: 1.0 } }
     feature { name: "stops" type: INT int_domain { min: 0 max: 9 } }
+    feature { name: "flight" type: INT int_domain { is_categorical: true } }
     feature { name: "city" type: BYTES string_domain { value: "NYC" value: "BOS" } presence { min_fraction: 0.9 } }
     feature { name: "gate" type: BYTES presence { min_fraction: 1.0 min_count: 1 } }
     feature { name: "late" type: INT presence { min_fraction: 1.0 } not_in_environment: "SERVING" }
@@ -32,10 +33,11 @@ SCHEMA = text_format.Parse(
 FEATURES = [
     Feature("miles", Role.NUMERIC, schema_pb2.FLOAT, True),
     Feature("stops", Role.NUMERIC, schema_pb2.INT, False),
+    Feature("flight", Role.VOCABULARY, schema_pb2.INT, False),
     Feature("city", Role.CATEGORICAL, schema_pb2.BYTES, False),
 ]
 ROWS = 1000
-GOOD = {"miles": [5.0] * ROWS, "stops": [1] * ROWS, "city": ["NYC", "BOS"] * (ROWS // 2)}
+GOOD = {"miles": [5.0] * ROWS, "stops": [1] * ROWS, "flight": ["7"] * ROWS, "city": ["NYC", "BOS"] * (ROWS // 2)}
 
 
 def checks_of(**changed: list) -> dict[str, Check]:
@@ -58,7 +60,8 @@ def test_rows_by_the_rules_make_no_check() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("miles", 101.0), ("miles", -1.0), ("miles", None), ("stops", 10), ("stops", 1.5), ("city", "LA")]
+    ("name", "value"),
+    [("miles", 101.0), ("miles", -1.0), ("miles", None), ("stops", 10), ("stops", 1.5), ("city", "LA")],
 )
 def test_a_rule_alarms_when_many_rows_break_it(name: str, value: object) -> None:
     [many] = checks_of(**{name: mixed(value, 30, name)}).values()
@@ -66,6 +69,12 @@ def test_a_rule_alarms_when_many_rows_break_it(name: str, value: object) -> None
     assert many.diagnosis.startswith("LA is new; breaks the schema: " if name == "city" else "breaks the schema: ")
     [one] = checks_of(**{name: mixed(value, 1, name)}).values()
     assert (one.value, one.state, one.is_fault) == (0.001, State.UNDECIDED, False)
+
+
+def test_an_id_that_is_no_number() -> None:
+    check = checks_of(flight=["12"] * 970 + ["A12"] * 30)["flight"]
+    assert (check.value, check.state) == (0.03, State.ALARM)
+    assert check.diagnosis == "breaks the schema: values that are no whole numbers"
 
 
 def test_what_may_be_missing_may_be_missing_so_often() -> None:
@@ -79,7 +88,7 @@ def test_a_feature_that_no_request_carries() -> None:
 
 
 def test_few_rows_decide_nothing() -> None:
-    few = checks_of(miles=[101.0] * 299, stops=[1] * 299, city=["NYC"] * 299)
+    few = checks_of(miles=[101.0] * 299, stops=[1] * 299, flight=["7"] * 299, city=["NYC"] * 299)
     assert few["miles"].state is State.UNDECIDED
 
 
@@ -87,4 +96,3 @@ def test_without_requests_there_is_nothing_to_check() -> None:
     assert schema_checks(None, None, SCHEMA, MonitorConfig(), {}, {}) == []
     empty = Survey.empty(FEATURES)
     assert schema_checks(empty, None, SCHEMA, MonitorConfig(), {}, {}) == []
-

@@ -215,13 +215,15 @@ TIMES = (
           clock("sched_dep_time", lambda each: _hhmm(each + 300))),
     Fault("all midnight", (_LOCAL,), r"time of day is lost", time(_LOCAL, lambda each: each // _DAY * _DAY)),
     Fault("milliseconds", (_LOCAL,), r"milliseconds", seconds_as_milliseconds),
-    Fault("frozen clock", (_LOCAL,), r"frozen|stuck|all times are", time(_LOCAL, lambda each: np.full_like(each, each[0]))),
+    Fault("frozen clock", (_LOCAL,), r"frozen|stuck|all times are",
+          time(_LOCAL, lambda each: np.full_like(each, each[0]))),
     Fault("all of 1970", (_LOCAL,), r"1970|stuck", time(_LOCAL, np.zeros_like)),
 )  # fmt: skip
 
 CATEGORIES = (
     Fault("lower case", ("carrier", "origin"), r"letter case", written("carrier", pc.utf8_lower)),
-    Fault("white space", ("dest",), r"white space", written("dest", lambda each: pc.binary_join_element_wise(each, "", " "))),
+    Fault("white space", ("dest",), r"white space",
+          written("dest", lambda each: pc.binary_join_element_wise(each, "", " "))),
     Fault("white space in some", ("origin",), r"white space in", mapped("origin", {"JFK": "JFK "})),
     Fault("two values exchanged", ("origin",), r"confused|exchanged",
           mapped("origin", {"EWR": "LGA", "LGA": "EWR"})),

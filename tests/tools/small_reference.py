@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -69,7 +70,9 @@ def flights_of(span: int, rows: int = 1500, task: str = "binary") -> pa.Table:
 def changed(table: pa.Table, **columns: Any) -> pa.Table:
     """The same rows with other values in some columns."""
     for name, values in columns.items():
-        table = table.set_column(table.column_names.index(name), name, pa.array(values))
+        table = table.set_column(
+            table.column_names.index(name), name, values if isinstance(values, pa.Array) else pa.array(values)
+        )
     return table
 
 
@@ -97,7 +100,7 @@ def reference_of(tables: Mapping[int, pa.Table], task: str = "binary", block_row
     indices = bins.indices(pa.array(scores))
     starts = np.cumsum([0, *np.concatenate([_sizes(len(each), block_rows) for each in tables.values()])])
     counts = np.stack(
-        [np.bincount(indices[start:end], minlength=len(bins.labels)) for start, end in zip(starts, starts[1:])]
+        [np.bincount(indices[start:end], minlength=len(bins.labels)) for start, end in itertools.pairwise(starts)]
     )
     newest = tables[max(tables)]
     quality = quality_by_slice(

@@ -28,7 +28,9 @@ def write_examples(path: Path, rows: pa.RecordBatch, features: Sequence[Feature]
         for values in zip(*columns, strict=True):
             present = {each.name: _as_list(value, each) for each, value in zip(features, values, strict=True)
                        if value is not None}  # fmt: skip
-            writer.write(tf.train.Example(features=tf.train.Features(feature=present)).SerializeToString())
+            writer.write(
+                tf.train.Example(features=tf.train.Features(feature=present)).SerializeToString(deterministic=True)
+            )
     return path
 
 
