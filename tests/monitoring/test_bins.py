@@ -106,6 +106,11 @@ def test_what_is_outside_the_training_rows_is_in_the_outermost_bins() -> None:
     assert bins.labels[last].startswith("above")
 
 
+def test_a_value_at_an_edge_is_in_the_bin_above() -> None:
+    bins = number_bins("n", np.arange(100.0))
+    assert bins.indices(pa.array(bins.edges)).tolist() == list(range(1, len(bins.edges) + 1))
+
+
 def test_a_frequent_value_has_a_bin_of_its_own() -> None:
     values = np.concatenate([np.zeros(3000), np.random.default_rng(1).normal(0, 1, 7000)])
     bins = number_bins("n", values)

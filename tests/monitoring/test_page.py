@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import itertools
+import re
 from html.parser import HTMLParser
 
 import pytest

@@ -182,6 +182,15 @@ def test_surveys_of_parts_add_up() -> None:
         np.testing.assert_equal(vars(summaries["temp"])[key], value)
 
 
+def test_the_first_span_of_a_value_is_known_whatever_the_order() -> None:
+    carrier = category("carrier")
+    surveys = [
+        Survey.of(watched_rows({"carrier": ["AA"]}, [carrier]), [carrier], span, 1.0, np.random.default_rng(0))
+        for span in (7, 4, 5)
+    ]
+    assert sum(surveys, Survey.empty([carrier])).categories["carrier"] == {b"AA": (3, 4)}
+
+
 def test_a_survey_keeps_a_part_of_the_numbers_and_all_categories() -> None:
     rows = flights(np.random.default_rng(3), 4000)
     survey = survey_of(rows, 1, share=0.25)
