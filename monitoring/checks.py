@@ -40,7 +40,7 @@ _CYCLES = (Kind.HOURS, Kind.WEEKDAYS)
 _NUMBERS = (Kind.NUMBERS, Kind.VALUES)
 OUTSIDE = "outside training"
 """The aspect of numbers that training had nothing like."""
-_MOST_OUTSIDE = 0.02
+_MOST_OUTSIDE = 0.3
 _HARDLY_ANY = 0.001
 """A bin with a smaller share of training is outside: most hold a twentieth."""
 COMPARATORS = {Comparison.SKEW: "skew_comparator", Comparison.DRIFT: "drift_comparator"}

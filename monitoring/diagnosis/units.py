@@ -17,8 +17,8 @@ from monitoring.diagnosis.words import number, percent
 _FEWEST_DISTINCT = 3
 """A conversion is told by so many different values; one or two are a default that was filled in."""
 _ALL = 0.9
-_FARTHEST = 1.2
-"""Mean deviations of training between two medians that a season moves apart."""
+_FARTHEST = 0.6
+"""Mean deviations of training between the medians of two halves of the same days."""
 _SOME = 0.03
 """A share of converted rows below this is not told from outliers."""
 
@@ -72,21 +72,30 @@ def _by_values(reference: NumericSummary, current: NumericSummary, support: Supp
         collapsed = len(np.setdiff1d(np.round(undone, 6), [0.0])) < _FEWEST_DISTINCT
         if explained < 0.95 or collapsed or (share < _ALL and not conversion.name):
             continue
-        if share < _ALL and not _are_drawn_from(reference, undone, conversion, support):
+        if share < _ALL and not _are_like_the_rest(strange, everything, conversion, reference, support):
             continue
         found.append(Found(conversion, share, points_distance(reference, Points(undone, strange.weights))))
     return nearest(found) or _by_range(reference, strange, support)
 
 
-def _are_drawn_from(reference: NumericSummary, undone: np.ndarray, conversion: Conversion, support: Support) -> bool:
-    """Whether a part's undone values lie where training's do that the conversion makes strange.
+def _are_like_the_rest(
+    strange: Points, everything: Points, conversion: Conversion, reference: NumericSummary, support: Support
+) -> bool:
+    """Whether a part's undone values lie where those of the rest do that the conversion would make strange.
 
-    A few days warmer than all of training are strange as well, and make sense in another unit, but lie elsewhere.
+    Days warmer than all of training are strange as well, and many a unit makes sense of them, but not this sense.
     """
-    converted = conversion.scale * reference.quantiles + conversion.offset
-    expected = reference.quantiles[~support.holds(converted)]
-    away = abs(float(np.median(undone)) - float(np.median(expected))) if len(expected) else np.inf
+    rest = everything.select(support.holds(everything.values))
+    expected = rest.select(~support.holds(conversion.scale * rest.values + conversion.offset))
+    if not len(expected.values):
+        return False
+    away = abs(_median(Points(conversion.undo(strange.values), strange.weights)) - _median(expected))
     return away < _FARTHEST * spread(reference)
+
+
+def _median(some: Points) -> float:
+    order = np.argsort(some.values)
+    return float(some.values[order][np.searchsorted(np.cumsum(some.weights[order]), some.mass / 2)])
 
 
 def _are_rounded(strange: Points, current: NumericSummary, support: Support) -> bool:

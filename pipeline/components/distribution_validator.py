@@ -154,7 +154,7 @@ def _tell_apart(counts: np.ndarray, before: np.ndarray, unseen: int) -> None:
     with_own_bin = int(counts[is_new].sum())
     counts[is_new] = 0
     counts[-3] -= unseen - with_own_bin
-    counts[-2] = unseen
+    counts[-2] += unseen
 
 
 def as_anomalies(checks: list[Check]) -> anomalies_pb2.Anomalies:

@@ -11,7 +11,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from watched import FLIGHTS, category, check_of, counts_of, flights, number, profile_of, setting_of, time, watched_rows
 
 from monitoring.bins import Kind
-from monitoring.checks import by_impact, compare, rate_of_check
+from monitoring.checks import OUTSIDE, by_impact, compare, rate_of_check
 from monitoring.measures import Measure
 from monitoring.profile import Profile
 from monitoring.report import Check, Comparison, State
@@ -44,7 +44,7 @@ def test_each_kind_of_feature_has_its_checks(profile: Profile) -> None:
         *(("departure", aspect, js, against) for aspect in ("hour of day", "day of week") for against in both),
         *((name, "missing", Measure.SHARE_CHANGE.value, both[0]) for name in ("temp", "stops", "carrier", "departure")),
         ("carrier", "unseen values", Measure.SHARE.value, both[0]),
-        *((name, "outside training", Measure.SHARE.value, both[0]) for name in ("temp", "stops")),
+        *((name, OUTSIDE, Measure.SHARE.value, both[0]) for name in ("temp", "stops")),
     }
 
 
@@ -62,10 +62,10 @@ def test_fresh_rows_of_the_same_world_are_silent(profile: Profile) -> None:
     [
         ("temp", np.random.default_rng(5).normal(70, 15, 1000), {"values"}),
         ("temp", np.full(1000, 60.0), {"values"}),
-        ("temp", np.full(1000, 500.0), {"values", "outside training"}),
+        ("temp", np.full(1000, 500.0), {"values", OUTSIDE}),
         ("temp", [None] * 1000, {"missing"}),
         ("stops", [1] * 1000, {"values"}),
-        ("stops", [7] * 1000, {"values", "outside training"}),
+        ("stops", [7] * 1000, {"values", OUTSIDE}),
         ("carrier", ["AA", "B6", "DL", "ua"] * 250, {"values", "unseen values"}),
         ("carrier", ["AA", "B6", "DL", None] * 250, {"values", "missing"}),
         ("departure", 1_388_966_400 + 3600 * np.random.default_rng(6).choice(5, 1000), {"hour of day", "day of week"}),
@@ -178,7 +178,7 @@ def test_values_that_no_earlier_span_had_are_normal_where_each_span_has_some() -
     profile = profile_of([tail], {number: span(number, 0.3) for number in range(8)})
     usual = compare(profile, counts_of(profile, span(8, 0.3)), setting_of())
     assert check_of(usual, "tail", "unseen values").state is State.PASSED
-    assert check_of(usual, "tail", "unseen values").value == pytest.approx(0.3, abs=0.3)
+    assert check_of(usual, "tail", "unseen values").value == pytest.approx(0.3, abs=0.08)
     more = compare(profile, counts_of(profile, span(9, 0.6)), setting_of())
     assert check_of(more, "tail", "unseen values").state is State.ALARM
 
@@ -224,7 +224,8 @@ def test_a_window_of_one_span_is_compared_as_a_whole(rows: int) -> None:
     """As when a hash chooses the evaluation rows."""
     profile = profile_of(FLIGHTS, {4: flights(np.random.default_rng(12), rows)})
     checks = compare(profile, counts_of(profile, flights(np.random.default_rng(13), 300)), setting_of())
-    assert not alarms(checks)
+    by_band = [check for check in checks if check.aspect != OUTSIDE]  # which has none: `explained` passes judgement
+    assert not alarms(by_band)
     assert {check.against for check in checks} == {"training window"}
     if rows > 256:
         moved = flights(np.random.default_rng(14), 300, carrier=["AA"] * 300)
