@@ -35,12 +35,12 @@ the usual bound of "slight")."""
 CHECKS_OF_A_FEATURE = 4
 _FEWEST_UNSEEN = 5
 _BLIND = 0.5
-"""A band so wide says only that the rows are too few to show all hours, or all days."""
+_MOST_NEW = 0.5
 _CYCLES = (Kind.HOURS, Kind.WEEKDAYS)
 _NUMBERS = (Kind.NUMBERS, Kind.VALUES)
 OUTSIDE = "outside training"
 """The aspect of numbers that training had nothing like."""
-_MOST_OUTSIDE = 0.3
+_MOST_OUTSIDE = 0.05
 _HARDLY_ANY = 0.001
 """A bin with a smaller share of training is outside: most hold a twentieth."""
 COMPARATORS = {Comparison.SKEW: "skew_comparator", Comparison.DRIFT: "drift_comparator"}
@@ -125,7 +125,7 @@ class _Judge:
                 continue
             aspect = self._bins.kind.value if self._bins.kind in _CYCLES else "values"
             present = int(self._current[:-1].sum())
-            is_blind = bound is None and self._bins.kind in _CYCLES and limit > _BLIND
+            is_blind = bound is None and (self._lacks_days() or self._never_repeats() or self._is_wide(limit))
             checks.append(self._check(aspect, measure, distance, limit, against, present, is_blind=is_blind))
         return checks
 
@@ -161,7 +161,26 @@ class _Judge:
         draws = draw(both[later], spans[later], present, Against.WINDOW, self._generator) if later.any() else None
         limit = self._limit(draws, share, Measure.SHARE) if draws else self._unseen_by_chance(present)
         limit = max(limit, LEAST_CHANGE[Measure.SHARE], _FEWEST_UNSEEN / max(present, 1))
-        return [self._check(UNSEEN, Measure.SHARE, _on(share, slice(0, -1)), limit, Against.WINDOW, present)]
+        blind = self._never_repeats()
+        return [
+            self._check(UNSEEN, Measure.SHARE, _on(share, slice(0, -1)), limit, Against.WINDOW, present, is_blind=blind)
+        ]
+
+    def _is_wide(self, limit: float) -> bool:
+        """Whether the band only says that the rows are too few to show all hours, or all days."""
+        return self._bins.kind in _CYCLES and limit > _BLIND
+
+    def _lacks_days(self) -> bool:
+        """Whether the rows are of a part of a week: many rows of a Tuesday are no alarm."""
+        return self._bins.kind is Kind.WEEKDAYS and not self._current[:7].all()
+
+    def _never_repeats(self) -> bool:
+        """Whether most values of a span are new, as those of a number of an order: nothing can be said of them."""
+        if not self._is_category() or self._bins.feature not in self._profile.new_rows:
+            return False
+        later = self._profile.spans > self._profile.spans[0]
+        rows = int(self._blocks[later, :-1].sum())
+        return bool(rows and self._profile.new_rows[self._bins.feature][later].sum() > _MOST_NEW * rows)
 
     def _unseen_by_chance(self, rows: int) -> float:
         """The share that rows like those of a single span exceed at the rate of false alarms.

@@ -77,7 +77,7 @@ def _explained(check: Check, diagnosis: Diagnosis | None) -> Check:
         return check
     if check.aspect in _CYCLES and (diagnosis is None or not diagnosis.is_fault):
         diagnosis = _of_cycle(check) or diagnosis
-    if check.aspect == OUTSIDE and (diagnosis is None or not diagnosis.is_fault):
+    if check.aspect == OUTSIDE and (diagnosis is None or not diagnosis.is_fault or diagnosis.of_some):
         return check.model_copy(update={"state": State.PASSED})  # a season, or a trend: the values' band is for them
     if diagnosis is None:
         return check

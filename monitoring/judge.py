@@ -127,14 +127,16 @@ def _skew(plan: JudgePlan, windows: Mapping[int, Part], total: Part) -> list[Che
     last = windows[max(enough)]
     of_last = [_with_since(check, plan, windows, last) for check in checks_of(last, "requests of the last window")]
     worse = {
-        _of(check): check for check in of_last if check.state is State.ALARM and not _is_outage(check, max(enough))
+        _of(check): check for check in of_last if check.state is State.ALARM and not _is_passing(check, max(enough))
     }
     return [check if check.state is State.ALARM else worse.get(_of(check), check) for check in whole]
 
 
-def _is_outage(check: Check, last_window: int) -> bool:
-    """Whether values are missing in the last window only, as when a weather station fails: it counts once it lasts."""
-    return check.aspect == "missing" and check.since == last_window
+def _is_passing(check: Check, last_window: int) -> bool:
+    """Whether one window says too little: values missing in the last one only are an outage, as when a weather station
+    fails, and counts once it lasts; and a single day may well be unlike all of training.
+    """
+    return check.aspect == OUTSIDE or (check.aspect == "missing" and check.since == last_window)
 
 
 def _of(check: Check) -> tuple[str, str, str]:

@@ -35,6 +35,8 @@ class Situation:
     earlier_versions: tuple[int, ...]
     """That could be gone back to, ascending."""
     server: ServerHealth | None
+    has_spans: bool = True
+    """Whether new data arrives as spans; without time nobody knows what is new."""
 
 
 def decide(evidence: Evidence, situation: Situation, config: MonitorConfig) -> Decision:
@@ -166,7 +168,7 @@ def _retrain_or_keep(
 
 def _not_yet(evidence: Evidence, situation: Situation, policy: PolicyConfig) -> str:
     """Why training again has to wait, if it has to."""
-    if evidence.new_rows < policy.fewest_new_rows:
+    if situation.has_spans and evidence.new_rows < policy.fewest_new_rows:
         return (
             f"training again waits for data: {evidence.new_rows:,} new rows arrived, "
             f"{policy.fewest_new_rows:,} are needed"

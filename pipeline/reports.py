@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,6 +17,8 @@ GAUGES_FILE = "metrics.prom"
 LOG_FILE = "decisions.log"
 _HISTORY = "history"
 _MOST_HISTORY = 50
+_MOST_KEPT = 500
+"""A look a minute would fill the disk; the log has a line of each, and ML Metadata an artifact."""
 
 
 def monitor_folder(config: PipelineConfig) -> Path:
@@ -42,6 +45,8 @@ def save(report: Report, folder: Path) -> None:
     write_whole(folder / GAUGES_FILE, gauges(report))
     with (folder / LOG_FILE).open("a", encoding="utf-8") as file:
         file.write(log_line(report) + "\n")
+    for old in sorted((folder / _HISTORY).iterdir())[:-_MOST_KEPT]:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _history(folder: Path) -> Iterator[Report]:

@@ -64,7 +64,7 @@ def find_default(reference: NumericSummary, current: NumericSummary) -> Diagnosi
         ):
             like = f", {role}" if role and role != "default" else ""
             text = f"{percent(share)} of values are {number(value)}{like}, {percent(before)} in training"
-            return Diagnosis(f"{text}: missing values filled in?", is_fault=True)
+            return Diagnosis(f"{text}: missing values filled in?", is_fault=True, of_some=not role)
     return None
 
 

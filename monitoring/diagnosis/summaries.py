@@ -26,6 +26,8 @@ class Diagnosis:
     is_fault: bool
     """Whether it looks like an error in the data, which training again would only learn, rather than a change of the
     world."""
+    of_some: bool = False
+    """Whether it is about some of the rows, or has no name, which is less sure: a few warm days may look so."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,8 +17,8 @@ from monitoring.diagnosis.words import number, percent
 _FEWEST_DISTINCT = 3
 """A conversion is told by so many different values; one or two are a default that was filled in."""
 _ALL = 0.9
-_FARTHEST = 0.6
-"""Mean deviations of training between the medians of two halves of the same days."""
+_FARTHEST = 1.2
+"""Mean deviations of training between two medians that a season moves apart."""
 _SOME = 0.03
 """A share of converted rows below this is not told from outliers."""
 
@@ -72,30 +72,21 @@ def _by_values(reference: NumericSummary, current: NumericSummary, support: Supp
         collapsed = len(np.setdiff1d(np.round(undone, 6), [0.0])) < _FEWEST_DISTINCT
         if explained < 0.95 or collapsed or (share < _ALL and not conversion.name):
             continue
-        if share < _ALL and not _are_like_the_rest(strange, everything, conversion, reference, support):
+        if share < _ALL and not _are_drawn_from(reference, undone, conversion, support):
             continue
         found.append(Found(conversion, share, points_distance(reference, Points(undone, strange.weights))))
     return nearest(found) or _by_range(reference, strange, support)
 
 
-def _are_like_the_rest(
-    strange: Points, everything: Points, conversion: Conversion, reference: NumericSummary, support: Support
-) -> bool:
-    """Whether a part's undone values lie where those of the rest do that the conversion would make strange.
+def _are_drawn_from(reference: NumericSummary, undone: np.ndarray, conversion: Conversion, support: Support) -> bool:
+    """Whether a part's undone values lie where training's do that the conversion makes strange.
 
-    Days warmer than all of training are strange as well, and many a unit makes sense of them, but not this sense.
+    A few days warmer than all of training are strange as well, and make sense in another unit, but lie elsewhere.
     """
-    rest = everything.select(support.holds(everything.values))
-    expected = rest.select(~support.holds(conversion.scale * rest.values + conversion.offset))
-    if not len(expected.values):
-        return False
-    away = abs(_median(Points(conversion.undo(strange.values), strange.weights)) - _median(expected))
+    converted = conversion.scale * reference.quantiles + conversion.offset
+    expected = reference.quantiles[~support.holds(converted)]
+    away = abs(float(np.median(undone)) - float(np.median(expected))) if len(expected) else np.inf
     return away < _FARTHEST * spread(reference)
-
-
-def _median(some: Points) -> float:
-    order = np.argsort(some.values)
-    return float(some.values[order][np.searchsorted(np.cumsum(some.weights[order]), some.mass / 2)])
 
 
 def _are_rounded(strange: Points, current: NumericSummary, support: Support) -> bool:
@@ -146,6 +137,8 @@ def _by_frequent_values(reference: NumericSummary, current: NumericSummary, supp
         enough = 0.9 if not conversion.name else 0.5 if replaced else 0.7
         if some.distinct < 5 or agreement < enough or not np.all(support.within(undone)):
             continue
+        if collapses(reference, undone):
+            continue
         away = points_distance(reference, Points(undone, some.weights))
         if not conversion.name and away > 0.2:  # as many a season
             continue
@@ -185,4 +178,4 @@ def _tell(found: Found) -> Diagnosis:
         )
         why = conversion.name or "another unit"
         text = f"{subject} {number(conversion.scale)} times those of training{offset} ({why}?)"
-    return Diagnosis(text + rest, is_fault=True)
+    return Diagnosis(text + rest, is_fault=True, of_some=found.share < _ALL or not conversion.name)

@@ -68,7 +68,8 @@ def test_fresh_rows_of_the_same_world_are_silent(profile: Profile) -> None:
         ("stops", [7] * 1000, {"values", OUTSIDE}),
         ("carrier", ["AA", "B6", "DL", "ua"] * 250, {"values", "unseen values"}),
         ("carrier", ["AA", "B6", "DL", None] * 250, {"values", "missing"}),
-        ("departure", 1_388_966_400 + 3600 * np.random.default_rng(6).choice(5, 1000), {"hour of day", "day of week"}),
+        ("departure", 1_388_966_400 + 3600 * np.random.default_rng(6).choice(5, 1000), {"hour of day"}),
+        ("departure", 1_388_966_400 + 3600 * 25 * np.r_[np.zeros(900), np.arange(100)], {"hour of day", "day of week"}),
     ],
 )
 def test_a_change_is_caught_in_1000_rows(profile: Profile, name: str, values: Any, expected: set[str]) -> None:
@@ -329,3 +330,24 @@ def test_a_wide_window_is_compared_at_once() -> None:
     checks = compare(profile, {key: each[:40].sum(axis=0) for key, each in counts.items()}, setting_of())
     assert process_time() - before < 3  # some 0.1 s; a loop over draws takes longer
     assert len(checks) >= 105
+
+
+def test_of_rows_of_one_day_the_weekday_is_not_judged(profile: Profile) -> None:
+    times = 1_388_966_400 + np.random.default_rng(7).uniform(0, 86_399, 3000)
+    checks = compare(
+        profile, counts_of(profile, flights(np.random.default_rng(3), 3000, departure=times)), setting_of()
+    )
+    states = {check.state for check in checks if check.aspect == "day of week"}
+    assert states == {State.UNDECIDED}
+
+
+def test_of_an_id_that_never_repeats_nothing_is_said() -> None:
+    features = (category("order"),)
+    random = np.random.default_rng(8)
+
+    def orders() -> list[str]:
+        return [f"{number:012d}" for number in random.integers(0, 10**12, 1000)]
+
+    profile = profile_of(features, {span: watched_rows({"order": orders()}, features) for span in range(5)})
+    checks = compare(profile, counts_of(profile, watched_rows({"order": orders()}, features)), setting_of())
+    assert {check.state for check in checks if check.aspect != "missing"} == {State.UNDECIDED}

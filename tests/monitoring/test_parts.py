@@ -30,10 +30,7 @@ def part_of(rows, scores, share=1.0):
 @given(st.lists(st.integers(0, 900), max_size=5))
 def test_cut_anywhere_it_is_the_same(cuts) -> None:
     places = sorted({0, 900, *cuts})
-    pieces = [
-        part_of(ROWS.slice(start, end - start), SCORES[start:end])
-        for start, end in itertools.pairwise(places)
-    ]
+    pieces = [part_of(ROWS.slice(start, end - start), SCORES[start:end]) for start, end in itertools.pairwise(places)]
     whole = part_of(ROWS, SCORES)
     for total in (add_parts(pieces), add_parts(pieces[::-1]), reduce(Part.__add__, pieces, Part())):
         assert total.rows == 900

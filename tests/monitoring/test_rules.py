@@ -11,12 +11,12 @@ from tensorflow_data_validation.statistics import stats_impl
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from models.features import Feature, Role
-from monitoring.collect import as_lists
 from monitoring.config import MonitorConfig
 from monitoring.profile import Survey
 from monitoring.report import Check, State
 from monitoring.rows import as_rows
 from monitoring.rules import schema_checks
+from monitoring.tfdv_rows import as_lists
 
 SCHEMA = text_format.Parse(
     """

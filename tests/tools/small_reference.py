@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,17 +17,13 @@ import yaml
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tensorflow_serving.apis import predict_pb2
-from tfx.types import artifact_utils
-from tfx.types.standard_artifacts import Examples
 
-from data.spans import EVAL, TRAIN
-from models.signatures import SERVE_EXAMPLES, output_name
+from models.signatures import output_name
 from monitoring.bins import number_bins
 from monitoring.profile import Key
 from monitoring.reference import PREDICTIONS, REFERENCE, Reference
 from monitoring.rows import as_rows
 from monitoring.slicing import quality_by_slice
-from pipeline.components.example_gen import COUNTS, SHARD_SPANS
 from pipeline.config import PipelineConfig, load_config
 from pipeline.looking import SCHEMA_FILE, LookOptions, look
 from serving.push import push
@@ -237,66 +232,3 @@ def watch_small(folder: Path, task: str = "binary", **monitor: Any) -> Watched:
         it.write_span(span, table)
     it.push(reference_of(tables, task))
     return it
-
-
-def write_examples(folder: Path, tables: Mapping[int, pa.Table]) -> Examples:
-    """Spans as ExampleGen leaves them: a shard for each, the newest in the eval split."""
-    artifact = Examples()
-    artifact.uri = str(folder)
-    artifact.split_names = artifact_utils.encode_split_names([TRAIN, EVAL])
-    newest, count = max(tables), len(tables)
-    counts = {TRAIN: sum(len(each) for span, each in tables.items() if span != newest), EVAL: len(tables[newest])}
-    artifact.set_string_custom_property(COUNTS, json.dumps({"examples": counts}))
-    artifact.set_string_custom_property(SHARD_SPANS, json.dumps(sorted(tables)))
-    for shard, (span, table) in enumerate(sorted(tables.items())):
-        path = folder / f"Split-{EVAL if span == newest else TRAIN}" / f"data-{shard:05d}-of-{count:05d}.gz"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tf.io.TFRecordWriter(str(path), tf.io.TFRecordOptions(compression_type="GZIP")) as writer:
-            for row in table.to_pylist():
-                writer.write(example_of(row))
-    return artifact
-
-
-def example_of(row: Mapping[str, Any]) -> bytes:
-    """A row as a serialized tf.Example."""
-    example = tf.train.Example()
-    for name, value in row.items():
-        feature = example.features.feature[name]
-        if value is None:
-            continue
-        if name == "carrier":
-            feature.bytes_list.value.append(value.encode())
-        elif name == "miles":
-            feature.float_list.value.append(value)
-        else:
-            feature.int64_list.value.append(int(value))
-    return example.SerializeToString()
-
-
-class SmallModel(tf.Module):
-    """The model as a SavedModel with the signatures that are asked."""
-
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec([None], tf.float32, name="miles"),
-            tf.TensorSpec([None], tf.string, name="carrier"),
-            tf.TensorSpec([None], tf.float64, name="flight"),
-            tf.TensorSpec([None], tf.float64, name="departure"),
-        ]
-    )
-    def rows(self, miles, carrier, flight, departure):
-        del flight, departure
-        effect = tf.where(carrier == "AA", 1.5, tf.where(carrier == "DL", -1.5, 0.0))
-        miles = tf.where(tf.math.is_nan(miles), 500.0, miles)
-        return {output_name("binary"): tf.sigmoid((miles - 500) / 200 + effect)}
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
-    def examples(self, examples):
-        spec = {"miles": tf.io.FixedLenFeature([], tf.float32), "carrier": tf.io.FixedLenFeature([], tf.string, "")}
-        parsed = tf.io.parse_example(examples, spec)
-        none = tf.zeros_like(parsed["miles"], tf.float64)
-        return self.rows(parsed["miles"], parsed["carrier"], none, none)
-
-    def save(self, path: Path) -> None:
-        signatures = {"serving_default": self.rows, SERVE_EXAMPLES: self.examples}
-        tf.saved_model.save(self, str(path), signatures=signatures)
