@@ -62,9 +62,8 @@ def main() -> None:
         known = label >= 0
         scores = [f"{roc_auc_score(label[known], each[known]):.3f}" for each in (live, without)]
         told = f"trained up to month {trained_up_to}"
-        print(
-            f"| {month} | {len(table):,} | {decision.action.value} | {decision.headline} | {told} | {' | '.join(scores)} |"
-        )
+        cells = [month, f"{len(table):,}", decision.action.value, decision.headline, told, *scores]
+        print(f"| {' | '.join(map(str, cells))} |")
         sys.stdout.flush()
         if code == ExitCode.RETRAIN and _headrace("run", project, allowed=tuple(ExitCode)) == ExitCode.OK:
             trained_up_to = month
