@@ -17,8 +17,9 @@ from monitoring.report import Action, Check, Decision, QualityPoint, ServerHealt
 from monitoring.slicing import ALL_EXAMPLES
 
 _DAY = 86_400.0
-_MATTERS = 0.02
-"""Of importance, that the drifted features must have between them for training again to be worth it."""
+_MATTERS = 0.005
+"""Of importance times shift, that the drifted features must have between them for training again to be worth it: half
+a percent of new tail numbers is news, and nothing that the model feels."""
 _FEWEST_ANSWERS = 100
 DECIDING_METRICS = ("auc", "rmse")
 """The one that decides, by task."""
@@ -184,9 +185,10 @@ def _not_yet(evidence: Evidence, situation: Situation, policy: PolicyConfig) -> 
 
 def _matters(drifted: list[Check]) -> bool:
     """Whether the model feels it: by the features' importance, if that is known, or by its own answers."""
-    importances = {check.subject: check.importance for check in drifted}
-    return PREDICTIONS in importances or not any(importances.values()) or sum(importances.values()) >= _MATTERS
-
+    felt: dict[str, float] = {}
+    for check in drifted:
+        felt[check.subject] = max(felt.get(check.subject, 0.0), check.importance * min(check.value, 1.0))
+    return PREDICTIONS in felt or not any(check.importance for check in drifted) or sum(felt.values()) >= _MATTERS
 
 def _lead(checks: list[Check]) -> str:
     """The first alarm in words, and how many other features alarm."""
