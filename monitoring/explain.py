@@ -34,6 +34,8 @@ def explained(
     newest: Mapping[str, Summary],
     current: Mapping[str, Summary],
     label: str,
+    *,
+    is_short: bool = False,
 ) -> list[Check]:
     """The checks, those that alarm with a diagnosis.
 
@@ -43,6 +45,8 @@ def explained(
         newest: Summaries of their newest span: what the season, or the trend, had come to.
         current: Summaries of the rows that are judged.
         label: Is diagnosed as what it is.
+        is_short: Whether the rows are of one window of time: then what would be a fault of some of them is none. A few
+            days unlike all of training look like a mixture of anything.
     """
     alarmed = {check.subject for check in checks if check.state is State.ALARM} & set(current) & set(earlier)
     as_new_as_ever = {check.subject for check in checks if check.aspect == UNSEEN and check.state is State.PASSED}
@@ -59,6 +63,8 @@ def explained(
         else _diagnosed(name, earlier, newest, current, is_label=name == label)
         for name in alarmed
     }
+    if is_short:
+        single = {name: None if found is None or found.of_some else found for name, found in single.items()}
     return [_explained(check, pairs.get(check.subject) or single.get(check.subject)) for check in checks]
 
 

@@ -114,18 +114,20 @@ def _skew(plan: JudgePlan, windows: Mapping[int, Part], total: Part) -> list[Che
     schema, importances = plan.schema(), plan.reference.importances
     rate = rate_of_check(config.false_alarm_rate, profile) / 2  # the period, and the last window
 
-    def checks_of(part: Part, source: str) -> list[Check]:
+    def checks_of(part: Part, source: str, *, is_short: bool = False) -> list[Check]:
         setting = Setting(Comparison.SKEW, source, rate, config.fewest_rows, schema, importances)
         found = compare(profile, part.counts, setting)
         current = part.survey.summaries() if part.survey else {}
-        return explained(found, profile.earlier, profile.newest, current, plan.reference.label)
+        label = plan.reference.label
+        return explained(found, profile.earlier, profile.newest, current, label, is_short=is_short)
 
     whole = [_with_since(check, plan, windows, total) for check in checks_of(total, "requests")]
     enough = [window for window, part in windows.items() if part.rows >= config.fewest_rows]
     if len(windows) == 1 or not enough:
         return whole
     last = windows[max(enough)]
-    of_last = [_with_since(check, plan, windows, last) for check in checks_of(last, "requests of the last window")]
+    of_last = checks_of(last, "requests of the last window", is_short=True)
+    of_last = [_with_since(check, plan, windows, last) for check in of_last]
     worse = {
         _of(check): check for check in of_last if check.state is State.ALARM and not _is_passing(check, max(enough))
     }

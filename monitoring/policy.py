@@ -6,12 +6,13 @@ would not. Then what training again can mend: a world that changed, a metric tha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from monitoring.config import MonitorConfig, PolicyConfig, Trigger
 from monitoring.evidence import Evidence
-from monitoring.quality import HIGHER_IS_BETTER
+from monitoring.quality import HIGHER_IS_BETTER, Moments
 from monitoring.reference import PREDICTIONS
 from monitoring.report import Action, Check, Decision, QualityPoint, ServerHealth, State, leading
 from monitoring.slicing import ALL_EXAMPLES
@@ -21,6 +22,8 @@ _MATTERS = 0.005
 """Of importance times shift, that the drifted features must have between them for training again to be worth it: half
 a percent of new tail numbers is news, and nothing that the model feels."""
 _FEWEST_ANSWERS = 100
+_BEYOND_DOUBT = 2.58
+"""Standard errors: 99.5%."""
 DECIDING_METRICS = ("auc", "rmse")
 """The one that decides, by task."""
 
@@ -31,6 +34,8 @@ class Situation:
 
     now: float
     """Seconds since 1970."""
+    version: int
+    """The judged one."""
     pushed_at: float | None
     """When the judged version was; None if it does not say."""
     earlier_versions: tuple[int, ...]
@@ -69,8 +74,9 @@ def _decide(evidence: Evidence, alarms: list[Check], situation: Situation, confi
             headline=f"Block: {_lead(faults)}",
             reasons=(*reasons, "Training on this data would teach the model the fault: mend the source first."),
         )
-    if worse and not alarms and situation.earlier_versions and _is_new(situation, config):
-        return _roll_back(_fell(worse), reasons, situation)
+    before = _better_before(evidence, situation) if worse and not alarms and _is_new(situation, config) else ""
+    if worse and before:
+        return _roll_back(f"{_fell(worse)}; {before}", reasons, situation)
     causes = _causes(drifted, worse, evidence, situation, config.policy)
     concerns = [*([failing] if failing else []), *([_fell(worse)] if worse else [])]
     return _retrain_or_keep(causes, drifted, concerns, reasons, evidence, situation, config.policy)
@@ -112,6 +118,22 @@ def _roll_back(why: str, reasons: list[str], situation: Situation) -> Decision:
         reasons=(why, *(reasons or ["The data is not to blame: nothing in it changed beyond what is normal."])),
         to_version=version,
     )
+
+
+def _better_before(evidence: Evidence, situation: Situation) -> str:
+    """How much smaller the loss of the version before was, if it was beyond doubt; empty if not, or if nobody knows.
+
+    A world that changed makes every version worse, and going back would make it worse still.
+    """
+    losses = {each.version: Moments(*each.loss.model_dump().values()) for each in evidence.versions}
+    now = losses.get(situation.version, Moments())
+    before = losses.get(situation.earlier_versions[-1], Moments()) if situation.earlier_versions else Moments()
+    if min(now.rows, before.rows) < _FEWEST_ANSWERS:
+        return ""
+    error = math.sqrt(now.variance / now.rows + before.variance / before.rows)
+    if before.mean + _BEYOND_DOUBT * error >= now.mean:
+        return ""
+    return f"version {situation.earlier_versions[-1]} lost {before.mean:.3f} a row, this one {now.mean:.3f}"
 
 
 def _is_new(situation: Situation, config: MonitorConfig) -> bool:
@@ -189,6 +211,7 @@ def _matters(drifted: list[Check]) -> bool:
     for check in drifted:
         felt[check.subject] = max(felt.get(check.subject, 0.0), check.importance * min(check.value, 1.0))
     return PREDICTIONS in felt or not any(check.importance for check in drifted) or sum(felt.values()) >= _MATTERS
+
 
 def _lead(checks: list[Check]) -> str:
     """The first alarm in words, and how many other features alarm."""

@@ -93,7 +93,9 @@ def look(config: PipelineConfig, options: LookOptions, beam_args: tuple[str, ...
     pushed_at = float(pushed_at) if isinstance(pushed_at, (int, float)) else None
     earlier = tuple(version for version in served.others if version < served.version)
     decision = decide(
-        evidence, Situation(now, pushed_at, earlier, server, config.data.window is not None), config.monitor
+        evidence,
+        Situation(now, served.version, pushed_at, earlier, server, config.data.window is not None),
+        config.monitor,
     )
     return Report(
         pipeline=config.name,

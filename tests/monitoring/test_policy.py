@@ -10,7 +10,7 @@ from monitor_reports import DAY, MONDAY, check, passed, quality
 from monitoring.config import MonitorConfig, PolicyConfig, Trigger
 from monitoring.evidence import Evidence
 from monitoring.policy import Situation, decide, worse_metric
-from monitoring.report import Action, Decision, ServerHealth, State, leading
+from monitoring.report import Action, Decision, LossSums, ServerHealth, State, VersionEvidence, leading
 
 NOW = MONDAY + 30 * DAY
 FAULT = check("distance", is_fault=True, diagnosis="miles became kilometres?")
@@ -40,14 +40,28 @@ def decided(
     server: ServerHealth | None = None,
     new_rows: int = 5000,
     new_spans: tuple[int, ...] = (),
+    losses: dict[int, float] | None = None,
     **policy: Any,
 ) -> Decision:
     evidence = Evidence(
-        rows=900, checks=(*checks, passed("origin")), quality=live, new_rows=new_rows, new_spans=new_spans
+        rows=900,
+        checks=(*checks, passed("origin")),
+        quality=live,
+        new_rows=new_rows,
+        new_spans=new_spans,
+        versions=tuple(
+            VersionEvidence(
+                version=version,
+                rows=900,
+                mean_score=0.2,
+                loss=LossSums(rows=900, total=900 * mean, total_of_squares=900 * (mean**2 + 0.25)),
+            )
+            for version, mean in ({2: 0.4, 20: 0.6} if losses is None else losses).items()
+        ),
     )
     pushed_at = None if age_days is None else NOW - age_days * DAY
     config = MonitorConfig(policy=PolicyConfig(**policy))
-    return decide(evidence, Situation(NOW, pushed_at, earlier, server), config)
+    return decide(evidence, Situation(NOW, 20, pushed_at, earlier, server), config)
 
 
 @pytest.mark.parametrize(
@@ -63,6 +77,9 @@ def decided(
         ({"checks": (SMALL, MOVED)}, Action.RETRAIN, "Retrain: visib: values moved"),
         ({"checks": (DRIFT,), "retrain_on": ()}, Action.KEEP, "Keep, but look: temp: values are lower by 20"),
         ({"live": WORSE, "age_days": 1.0}, Action.ROLL_BACK, "Roll back to version 2: live auc is 0.600 (0.580 to"),
+        ({"live": WORSE, "age_days": 1.0, "losses": {}}, Action.RETRAIN, "Retrain: live auc is 0.600"),
+        ({"live": WORSE, "age_days": 1.0, "losses": {2: 0.58, 20: 0.6}}, Action.RETRAIN, "Retrain: live auc is"),
+        ({"live": WORSE, "age_days": 1.0, "losses": {2: 0.8, 20: 0.6}}, Action.RETRAIN, "Retrain: live auc is"),
         ({"live": WORSE, "age_days": 1.0, "earlier": ()}, Action.RETRAIN, "Retrain: live auc is 0.600"),
         ({"live": WORSE, "age_days": 1.0, "checks": (DRIFT,)}, Action.RETRAIN, "Retrain: live auc is 0.600"),
         ({"live": WORSE}, Action.RETRAIN, "Retrain: live auc is 0.600"),
@@ -157,7 +174,7 @@ def test_a_small_drift_is_told_to_be_small_only_if_it_is() -> None:
 
 def test_silence_says_what_it_rests_on() -> None:
     config = MonitorConfig()
-    situation = Situation(NOW, None, (), None)
+    situation = Situation(NOW, 20, None, (), None)
     assert decide(Evidence(), situation, config).headline.startswith("Keep: nothing was judged")
     few = Evidence(rows=12, checks=(passed("temp", state=State.UNDECIDED),))
     assert decide(few, situation, config).headline == "Keep: too few rows to judge (12 requests)"

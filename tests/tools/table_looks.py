@@ -135,7 +135,7 @@ class Watch:
         plan = JudgePlan(self.reference, _VERSION, self.config, SCHEMA.SerializeToString())
         evidence = judge(plan, parts, joined, statistics, Problems())
         now = 1_388_534_400.0
-        return evidence, decide(evidence, Situation(now, now - 30 * DAY, (), None), self.config)
+        return evidence, decide(evidence, Situation(now, 1, now - 30 * DAY, (), None), self.config)
 
     def _part(self, rows: pa.RecordBatch, scores: np.ndarray | None, features: Sequence[Feature]) -> Part:
         return Part.of(rows, scores, features, self.reference.profile.bins, 1.0, np.random.default_rng(0))
