@@ -20,7 +20,7 @@ from monitoring.diagnosis import CategoricalSummary
 from monitoring.measures import DISTANCES, Bound, Measure, schema_bound, shares
 from monitoring.null import Against, Draws, Statistic, draw, threshold
 from monitoring.profile import Counts, Key, Profile
-from monitoring.report import UNSEEN, Check, Comparison, Distribution, State
+from monitoring.report import MISMATCH, UNSEEN, Check, Comparison, Distribution, State
 
 LEAST_CHANGE = {
     Measure.JENSEN_SHANNON: 0.02,
@@ -277,9 +277,10 @@ def by_impact(checks: Sequence[Check]) -> list[Check]:
     """
     order = {State.ALARM: 0, State.UNDECIDED: 1, State.PASSED: 2}
 
-    def impact(check: Check) -> tuple[int, bool, float]:
+    def impact(check: Check) -> tuple[int, bool, bool, float]:
         capped = min(check.excess, 20.0)
-        return order[check.state], not check.is_fault, -capped * (0.02 + check.importance)
+        # single rows that differ say less than how: since when, and both distributions
+        return order[check.state], not check.is_fault, check.aspect == MISMATCH, -capped * (0.02 + check.importance)
 
     return sorted(checks, key=impact)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -37,6 +37,7 @@ from monitoring.tfdv_rows import as_lists
 from schema.errors import HeadraceError
 
 _PARTITION_ROWS = 200_000
+_BLOCK_ROWS = 1 << 16
 _PARTS, _JOIN, _PROBLEMS, _TABLES = "parts", "join", "problems", "tables"
 
 PartKey = tuple[str, int, int]
@@ -72,6 +73,8 @@ class CollectPlan:
     versions: dict[int, int]
     """The version behind each number by which the log may know one."""
     window_seconds: int
+    not_before: float
+    """Requests that were answered earlier, in seconds since 1970, are not looked at."""
     event_time: str | None
     share: float
     """Of the rows to keep numbers of."""
@@ -130,9 +133,10 @@ def collect(
         )
 
 
-def partitions_of(log_bytes: int) -> int:
+def partitions_of(log_bytes: int, tables: Sequence[TableBlock]) -> int:
     """How many partitions the join has, so that each fits into memory: a request is a kilobyte or so."""
-    return max(1, log_bytes // 1000 // _PARTITION_ROWS)
+    tabled = sum(each.is_joined for each in tables) * _BLOCK_ROWS
+    return max(1, (log_bytes // 1000 + tabled) // _PARTITION_ROWS)
 
 
 def _judge(
@@ -165,7 +169,7 @@ class _ReadLogs(beam.DoFn):
         generator = _generator(file.path.name)
         parts: dict[PartKey, Part] = {}
         for logged in read_requests(file, plan.features, problems):
-            requests = _with_known_versions(logged, plan, problems, str(file.path))
+            requests = _with_known_versions(_recent(logged, plan.not_before), plan, problems, str(file.path))
             windows = _windows(requests, plan, problems, str(file.path))
             for version, window in np.unique(np.stack([requests.versions, windows], axis=1), axis=0).tolist():
                 chosen = (requests.versions == version) & (windows == window)
@@ -192,6 +196,15 @@ class _ReadLogs(beam.DoFn):
         rows = pa.RecordBatch.from_arrays(columns, [*requests.features.schema.names, SCORE, WINDOW, VERSION, SECONDS])
         for number, each in partition(rows, plan.join.identifier, plan.partitions):
             yield beam.pvalue.TaggedOutput(_JOIN, (number, each))
+
+
+def _recent(requests: Requests, not_before: float) -> Requests:
+    """Those answered since; a row without a time of its answer counts as one of them."""
+    kept = (requests.seconds >= not_before) | (requests.seconds <= 0)
+    if kept.all():
+        return requests
+    rows = requests.features.filter(pa.array(kept))
+    return Requests(rows, requests.scores[kept], requests.seconds[kept], requests.versions[kept])
 
 
 def _windows(requests: Requests, plan: CollectPlan, problems: Problems, where: str) -> np.ndarray:

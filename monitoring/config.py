@@ -28,7 +28,8 @@ class Trigger(str, Enum):
     """What may start a retraining."""
 
     NEW_SPAN = "new_span"
-    """A span arrived that no run has trained or evaluated on."""
+    """A span arrived that no run has trained or evaluated on: `headrace watch` runs it. (Of itself it is no reason for
+    `headrace monitor` to alarm.)"""
     DRIFT = "drift"
     """An important feature, or the predictions, moved outside what is normal between training spans."""
     QUALITY = "quality"
@@ -40,16 +41,16 @@ class Trigger(str, Enum):
 class PolicyConfig(Strict):
     """When the decision is to retrain, and when not yet."""
 
-    retrain_on: tuple[Trigger, ...] = (Trigger.DRIFT, Trigger.QUALITY, Trigger.AGE)
+    retrain_on: tuple[Trigger, ...] = (Trigger.NEW_SPAN, Trigger.DRIFT, Trigger.QUALITY, Trigger.AGE)
     cool_down_hours: NonNegativeFloat = 0.0
     """No retraining within so many hours of the last push."""
     fewest_new_rows: NonNegativeInt = 1000
     """No retraining before so many rows arrived that the served model has not seen."""
     most_days: PositiveFloat | None = None
     """A served model older than this is retrained; None for never."""
-    worse_by: NonNegativeFloat = 0.03
+    worse_by: NonNegativeFloat = 0.02
     """The live metric may be so much below the reference (of AUC; of log loss or error: relative) before it counts,
-    beyond what its confidence interval explains."""
+    beyond what its windows of time differ by."""
     most_server_errors: Share = 0.01
     """The share of the server's answers that may be errors of its own."""
 
@@ -84,6 +85,8 @@ class MonitorConfig(Strict):
     """A column with the time that a row is about; None: the time at which the server answered."""
     window_hours: PositiveFloat = 24.0
     """The log is told apart by windows of this length."""
+    look_back_days: PositiveFloat = 7.0
+    """Requests that were answered longer ago are not looked at: a fault that was mended is over then."""
     fewest_rows: Annotated[int, Field(ge=50)] = 300
     """With fewer rows nothing is judged."""
     false_alarm_rate: Share = 0.01

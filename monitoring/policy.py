@@ -7,6 +7,7 @@ would not. Then what training again can mend: a world that changed, a metric tha
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from monitoring.config import MonitorConfig, PolicyConfig, Trigger
 from monitoring.evidence import Evidence
 from monitoring.quality import HIGHER_IS_BETTER, Moments
 from monitoring.reference import PREDICTIONS
-from monitoring.report import Action, Check, Decision, QualityPoint, ServerHealth, State, leading
+from monitoring.report import Action, Check, Comparison, Decision, QualityPoint, ServerHealth, State, leading
 from monitoring.slicing import ALL_EXAMPLES
 
 _DAY = 86_400.0
@@ -22,6 +23,10 @@ _MATTERS = 0.005
 """Of importance times shift, that the drifted features must have between them for training again to be worth it: half
 a percent of new tail numbers is news, and nothing that the model feels."""
 _FEWEST_ANSWERS = 100
+_FEWEST_WINDOWS = 5
+_TWO_SIDED = 1.96
+_YOUNG_WINDOWS = 14
+"""A version that is older was not bad from the start."""
 _BEYOND_DOUBT = 2.58
 """Standard errors: 99.5%."""
 DECIDING_METRICS = ("auc", "rmse")
@@ -66,15 +71,21 @@ def _decide(evidence: Evidence, alarms: list[Check], situation: Situation, confi
     worse = worse_metric(evidence.quality, config.policy.worse_by)
     reasons = [_told(check) for check in leading(alarms)]
     failing = _failing(situation.server, config.policy)
-    if failing and situation.earlier_versions:
+    # an older version has answered well: then its server is the suspect, and going back from version to version no cure
+    if failing and situation.earlier_versions and _is_young(situation, config, 1):
         return _roll_back(failing, reasons, situation)
     if faults:
         return Decision(
             action=Action.BLOCK,
             headline=f"Block: {_lead(faults)}",
             reasons=(*reasons, "Training on this data would teach the model the fault: mend the source first."),
+            is_of_requests=all(check.comparison is Comparison.SKEW and check.aspect != "labels" for check in faults),
         )
-    before = _better_before(evidence, situation) if worse and not alarms and _is_new(situation, config) else ""
+    before = (
+        _better_before(evidence, situation)
+        if worse and not alarms and _is_young(situation, config, _YOUNG_WINDOWS)
+        else ""
+    )
     if worse and before:
         return _roll_back(f"{_fell(worse)}; {before}", reasons, situation)
     causes = _causes(drifted, worse, evidence, situation, config.policy)
@@ -83,22 +94,24 @@ def _decide(evidence: Evidence, alarms: list[Check], situation: Situation, confi
 
 
 def worse_metric(quality: Sequence[QualityPoint], worse_by: float) -> QualityPoint | None:
-    """The measured metric of the whole period, if it is below the reference beyond doubt; never an estimate."""
+    """The measured metric of the whole period, if it is below the reference beyond doubt; never an estimate.
+
+    Rows of a day share their weather, so what is beyond doubt follows from how much the windows of time differ, not
+    from the number of rows; the reference, a period too, is as uncertain.
+    """
     measured = [
         point
         for point in quality
-        if point.metric in DECIDING_METRICS
-        and point.slice == ALL_EXAMPLES
-        and not point.is_estimate
-        and point.reference
+        if point.metric in DECIDING_METRICS and point.slice == ALL_EXAMPLES and not point.is_estimate
     ]
-    if not measured:
+    whole = max(measured, key=lambda point: (point.end - point.start, point.end), default=None)
+    windows = [point.value for point in measured if point is not whole]
+    if whole is None or not whole.reference or len(windows) < _FEWEST_WINDOWS:
         return None
-    whole = max(measured, key=lambda point: (point.end - point.start, point.end))
-    reference = float(whole.reference or 0.0)
+    doubt = _TWO_SIDED * statistics.stdev(windows) * math.sqrt(2 / len(windows))
     if HIGHER_IS_BETTER[whole.metric]:
-        return whole if whole.high < reference - worse_by else None
-    return whole if whole.low > reference * (1 + worse_by) else None
+        return whole if whole.value + doubt < whole.reference - worse_by else None
+    return whole if whole.value - doubt > whole.reference * (1 + worse_by) else None
 
 
 def _failing(server: ServerHealth | None, policy: PolicyConfig) -> str:
@@ -136,10 +149,11 @@ def _better_before(evidence: Evidence, situation: Situation) -> str:
     return f"version {situation.earlier_versions[-1]} lost {before.mean:.3f} a row, this one {now.mean:.3f}"
 
 
-def _is_new(situation: Situation, config: MonitorConfig) -> bool:
-    """Whether the version is so young that its own training is the suspect, not time."""
-    window = config.window_hours * 3600
-    return situation.pushed_at is not None and _age(situation) <= 2 * window
+def _is_young(situation: Situation, config: MonitorConfig, windows: int) -> bool:
+    """Whether the version was pushed so few windows of time ago that it, not time, is the suspect."""
+    if situation.pushed_at is None:
+        return False
+    return situation.now - situation.pushed_at <= windows * config.window_hours * 3600
 
 
 def _age(situation: Situation) -> float:
@@ -163,8 +177,6 @@ def _causes(
     age = _age(situation) / _DAY
     if policy.most_days is not None and age > policy.most_days and Trigger.AGE in policy.retrain_on:
         causes.append(f"the served version is {age:.0f} days old (at most {policy.most_days:g})")
-    if evidence.new_spans and Trigger.NEW_SPAN in policy.retrain_on:
-        causes.append(f"span {evidence.new_spans[-1]} arrived")
     return causes
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from schema.strict import Strict
 
 REPORT_FILE = "report.json"
+MISMATCH = "mismatch"
+"""The aspect of a feature: requests that hold another value than the same row in the data."""
 UNSEEN = "unseen values"
 """The aspect of a category: its values that training did not have."""
 
@@ -180,6 +182,8 @@ class Decision(Strict):
     """What speaks for it, and what else was considered, most important first."""
     to_version: int | None = None
     """For a rollback: the version to go back to."""
+    is_of_requests: bool = False
+    """For a block: whether only requests are wrong, so that what arrives may still be trained on."""
 
 
 class Report(Strict):

@@ -7,7 +7,7 @@ from monitoring.diagnosis import diagnose_pairs
 from monitoring.explain import compared
 from monitoring.join import Joined
 from monitoring.reference import Reference
-from monitoring.report import Check, Comparison, State
+from monitoring.report import MISMATCH, Check, Comparison, State
 
 _MOST_MISMATCHED = 0.01
 """Of the joined rows: late corrections of single rows are no skew."""
@@ -32,7 +32,7 @@ def mismatch_checks(joined: Joined, reference: Reference, config: MonitorConfig)
             Check(
                 comparison=Comparison.SKEW,
                 subject=name,
-                aspect="mismatch",
+                aspect=MISMATCH,
                 measure="share of joined rows",
                 value=share,
                 threshold=_MOST_MISMATCHED,

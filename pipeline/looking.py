@@ -31,7 +31,7 @@ from pipeline.config import PipelineConfig
 from pipeline.reports import monitor_folder
 from pipeline.tables import label_tables, span_tables
 from schema.contract import load_schema
-from schema.errors import UsageError
+from schema.errors import DataError, UsageError
 from serving.versions import PROVENANCE, candidate, logged_as, read_manifest, require_local, versions
 
 SCHEMA_FILE = "schema.pbtxt"
@@ -49,7 +49,7 @@ class LookOptions:
 
     version: int | None = None
     log: str | None = None
-    """A folder of PredictionLogs."""
+    """A folder of PredictionLogs, looked at however old they are."""
     labels: str | None = None
     """A glob of Parquet or CSV files with the identifier and the label."""
 
@@ -147,7 +147,11 @@ def _require_comparators(schema: schema_pb2.Schema, reference: Reference) -> Non
 def _gather(config: PipelineConfig, options: LookOptions, served: Served, beam_args: tuple[str, ...]) -> Evidence:
     reference, monitor = served.reference, config.monitor
     log_folder = options.log or (config.serve.request_log.path if config.serve.request_log else None)
-    logs = find_logs(log_folder, config.name) if log_folder else []
+    if options.log is not None and not Path(options.log).is_dir():
+        raise DataError("There is no such folder of request logs", where=options.log)
+    not_before = 0.0 if options.log is not None else time.time() - monitor.look_back_days * 86_400
+    found = find_logs(log_folder, config.name) if log_folder else []
+    logs = [file for file in found if _changed(file) >= not_before]
     log_bytes = sum(_size(file) for file in logs)
     features = tuple(each for each in reference.profile.features if each.name != reference.label)
     [label] = [each for each in reference.profile.features if each.name == reference.label]
@@ -164,34 +168,44 @@ def _gather(config: PipelineConfig, options: LookOptions, served: Served, beam_a
         share,
         losses_since=trial.since if trial is not None else 0.0,
     )
-    plan = CollectPlan(
-        features,
-        label,
-        reference.profile.bins,
-        served.version,
-        logged_as(base_path),
-        int(monitor.window_hours * 3600),
-        monitor.event_time,
-        share,
-        join,
-        partitions_of(log_bytes),
-    )
     schema = load_schema(served.schema_path)
     _require_comparators(schema, reference)
     judging = JudgePlan(reference, served.version, monitor, schema.SerializeToString())
     types = {feature.name: ARROW_TYPES[feature.type] for feature in schema.feature}
     problems = Problems()
     if log_folder is not None and not logs:
-        problems.add("no request was logged yet", log_folder)
+        problems.add("no request was logged of late", log_folder)
+    has_labels = options.labels is not None or monitor.labels is not None
     tables = [
-        *span_tables(config, reference, types, problems),
+        *span_tables(config, reference, types, problems, has_labels=has_labels),
         *label_tables(config, options.labels, label.name, types, problems),
     ]
+    plan = CollectPlan(
+        features=features,
+        label=label,
+        bins=reference.profile.bins,
+        version=served.version,
+        versions=logged_as(base_path),
+        window_seconds=int(monitor.window_hours * 3600),
+        not_before=not_before,
+        event_time=monitor.event_time,
+        share=share,
+        join=join,
+        partitions=partitions_of(log_bytes, tables),
+    )
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder, _EVIDENCE_FILE)
         collect(logs, tables, plan, judging, output, beam_args)
         evidence = Evidence.model_validate_json(output.read_text(encoding="utf-8"))
     return evidence.model_copy(update={"problems": (*problems.found(), *evidence.problems)})
+
+
+def _changed(file: LogFile) -> float:
+    """When something was last written to it, seconds since 1970."""
+    try:
+        return file.path.stat().st_mtime
+    except FileNotFoundError:  # still open, or just renamed
+        return time.time()
 
 
 def _size(file: LogFile) -> int:

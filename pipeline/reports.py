@@ -34,8 +34,12 @@ def last_report(config: PipelineConfig) -> Report | None:
         return None
 
 
-def save(report: Report, folder: Path) -> None:
-    """Writes the report everywhere: as JSON (and among the earlier ones), as a page, as gauges, as a line of a log."""
+def save(report: Report, folder: Path) -> Path:
+    """Writes the report everywhere: as JSON (and among the earlier ones), as a page, as gauges, as a line of a log.
+
+    Returns:
+        The folder in which it stays.
+    """
     stamp = datetime.fromtimestamp(report.created, timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
     kept = folder / _HISTORY / stamp
     kept.mkdir(parents=True, exist_ok=True)
@@ -47,6 +51,7 @@ def save(report: Report, folder: Path) -> None:
         file.write(log_line(report) + "\n")
     for old in sorted((folder / _HISTORY).iterdir())[:-_MOST_KEPT]:
         shutil.rmtree(old, ignore_errors=True)
+    return kept
 
 
 def _history(folder: Path) -> Iterator[Report]:

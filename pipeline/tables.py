@@ -16,7 +16,7 @@ from schema.errors import ConfigError, DataError, HeadraceError
 
 
 def span_tables(
-    config: PipelineConfig, reference: Reference, types: dict[str, Any], problems: Problems
+    config: PipelineConfig, reference: Reference, types: dict[str, Any], problems: Problems, *, has_labels: bool
 ) -> Iterator[TableBlock]:
     """The spans that arrived since, and, to join, those that the version was trained and evaluated on.
 
@@ -25,9 +25,10 @@ def span_tables(
         reference: Of the version.
         types: The type of each column, for CSV.
         problems: Is told of what is passed over: spans that cannot be listed, a damaged file, columns that lack.
+        has_labels: Whether labels arrive by themselves: then a request is not joined with those of the spans.
     """
     own = set(reference.profile.spans.tolist())
-    identifier, has_labels = config.monitor.identifier, config.monitor.labels is not None
+    identifier = config.monitor.identifier
     watched = [each.name for each in reference.profile.features]
     expected = {*watched} - ({reference.label} if has_labels else set())
     required = tuple(drop.missing for drop in config.data.drop)

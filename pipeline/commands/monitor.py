@@ -59,8 +59,8 @@ def monitor(console: Console, config: PipelineConfig, options: MonitorOptions) -
     with output_to(folder / _OUTPUT_FILE), locked(folder):  # two looks at once would write the same files
         before = last_report(config)
         report = look(config, LookOptions(options.version, options.log, options.labels))
-        save(report, folder)
-        record(config, report, folder)
+        kept = save(report, folder)
+        record(config, report, kept)
     _show(console, report, folder, options, time.monotonic() - started)
     if config.monitor.webhook is not None and (before is None or _news(before) != _news(report) or _is_owed(folder)):
         delivery = post(config.monitor.webhook, report, str(folder / PAGE_FILE))
@@ -94,11 +94,14 @@ def _show(console: Console, report: Report, folder: Path, options: MonitorOption
     period = (
         "no request" if report.start is None else f"{report.rows:,} rows, {_day(report.start)} to {_day(report.end)}"
     )
-    console.print(f"{report.pipeline} version {report.version} ({report.window}); requests: {period}", soft_wrap=True)
+    told = f"{report.pipeline} version {report.version} ({report.window}); requests: {period}"
+    console.print(Text(told), soft_wrap=True)
     if report.alarms:
         console.print(_alarms(report.leading()))
     for point in _main_metric(report.quality):
-        console.print(_quality_line(point), soft_wrap=True)
+        console.print(Text(_quality_line(point)), soft_wrap=True)
+    if report.rows and not any(not point.is_estimate for point in report.quality):
+        console.print("No request has been joined with a label yet.")
     for problem in report.problems:
         console.print(
             Text(f"Passed over: {problem.what} ({problem.count:,}; {problem.where})", "yellow"), soft_wrap=True
@@ -116,7 +119,7 @@ def _alarms(alarms: tuple[Check, ...]) -> Table:
     for column in ("feature", "what", "value", "normal", "since", "looks like"):
         table.add_column(column, overflow="fold")
     for check in alarms[:_MOST_ALARMS]:
-        since = _day(check.since) if check.since is not None else check.source
+        since = _day(check.since) or "-"
         what = f"{check.comparison.value}: {check.aspect}"
         cells = check.subject, what, f"{check.value:.3g}", f"≤ {check.threshold:.3g}", since, check.diagnosis
         table.add_row(*map(Text, cells))

@@ -50,6 +50,11 @@ class Judge:
         return self.decision.action if self.decision else None
 
     @property
+    def holds_spans(self) -> bool:
+        """Whether what arrived must not be trained on. Wrong requests alone do not say that."""
+        return self.action is Action.BLOCK and self.decision is not None and not self.decision.is_of_requests
+
+    @property
     def has_no_model(self) -> bool:
         """Whether the last look found no model to judge."""
         return self.decision is None and self.failure is ExitCode.OK

@@ -106,7 +106,7 @@ class Watch:
     def _reason(self, now: Standing) -> str | None:
         """Why what is due is run; None if it is not."""
         decision = self.judge.decision
-        if decision is not None and decision.action is Action.BLOCK:
+        if self.judge.holds_spans:
             return None
         if Trigger.NEW_SPAN in self.triggers:
             return "new data"
@@ -154,7 +154,7 @@ class Watch:
             self.sleep(_LOCK_SECONDS)
             self.judge.ask_if_time()
         self.teller.state("lock", None)
-        if span not in self._standing().due or self.judge.action is Action.BLOCK:
+        if span not in self._standing().due or self.judge.holds_spans:
             return ExitCode.OK
         files, earlier = self.source.files(span), {report.run_id for report in load_reports(self.home)}
         self.teller.event(f"span {span}: runs ({reason})")
