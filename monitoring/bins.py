@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from models.features import Feature, Role
+from monitoring.relations import Columns, Relation
 
 MISSING = "(missing)"
 UNSEEN = "(never seen in training)"
@@ -30,6 +31,9 @@ _LARGEST = 1e300
 """Edges are computed as if no value were beyond: sums of two stay finite."""
 _END_OF_TIME = 2.0**62
 """Seconds: no time is beyond."""
+_STEP = 0.25
+"""Standard deviations of a feature: the width of a relation's narrowest bin. A relation is never quite linear: what it
+leaves moves a little with every season, and a fault moves it a lot."""
 _HOUR = 3600
 _DAY = 24 * _HOUR
 _THURSDAY = 3
@@ -48,6 +52,11 @@ class Kind(str, Enum):
     CATEGORIES = "categories"
     HOURS = "hour of day"
     WEEKDAYS = "day of week"
+    RELATION = "relation to other features"
+    """Edges, in order, of what a prediction from the row's other numbers leaves (`monitoring.relations`)."""
+
+
+_ORDERED = (Kind.NUMBERS, Kind.RELATION)
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,18 @@ class Bins:
     """VALUES and CATEGORIES: the value of each bin, as text."""
     others: tuple[str, ...] = ()
     """CATEGORIES: known values that share the bin `OTHER`."""
+    relation: Relation | None = None
+    """RELATION: what is counted."""
+
+    def column(self, rows: pa.RecordBatch) -> pa.Array | None:
+        """What is counted of some rows (see `monitoring.rows`); None if they lack a column."""
+        needed = self.relation.columns if self.relation else (self.feature,)
+        if not set(needed) <= set(rows.schema.names):
+            return None
+        if self.relation is None:
+            return rows.column(self.feature)
+        columns = {name: np.asarray(rows.column(name).fill_null(np.nan), np.float64) for name in needed}
+        return pa.array(self.relation.residuals(columns), from_pandas=True)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -69,7 +90,7 @@ class Bins:
         return (*self._labels(), UNSEEN, MISSING)
 
     def _labels(self) -> tuple[str, ...]:
-        if self.kind is Kind.NUMBERS:
+        if self.kind in _ORDERED:
             between = (f"{low:.6g} to {high:.6g}" for low, high in itertools.pairwise(self.edges))
             return (f"below {self.edges[0]:.6g}", *between, f"above {self.edges[-1]:.6g}")
         if self.kind is Kind.HOURS:
@@ -90,7 +111,7 @@ class Bins:
         if self.kind is Kind.CATEGORIES:
             return self._of_categories(column, unseen)
         numbers = np.asarray(column, np.float64)
-        if self.kind is Kind.NUMBERS:
+        if self.kind in _ORDERED:
             return np.asarray(np.searchsorted(np.asarray(self.edges), numbers, side="right"))
         if self.kind is Kind.VALUES:
             return self._of_values(numbers, unseen)
@@ -153,6 +174,20 @@ def _between(distinct: np.ndarray) -> np.ndarray:
     finite = np.clip(distinct, -_LARGEST, _LARGEST)
     middle = (finite[1:] + finite[:-1]) / 2
     return np.concatenate([[2 * finite[0] - middle[0]], middle, [2 * finite[-1] - middle[-1]]])
+
+
+def relation_bins(relation: Relation, columns: Columns) -> Bins:
+    """Bins of what a relation leaves of a sample of the training rows; none is narrower than a step.
+
+    Args:
+        relation: What is counted.
+        columns: The sample.
+    """
+    left = relation.residuals(columns)
+    ranks = np.linspace(0, 1, _NUMBER_BINS + 1)
+    quantiles = np.round(np.quantile(left[np.isfinite(left)], ranks, method="inverted_cdf") / _STEP)
+    edges = np.unique(np.append(quantiles - 0.5, quantiles[-1] + 0.5)) * _STEP
+    return Bins(relation.feature, Kind.RELATION, edges=tuple(edges.tolist()), relation=relation)
 
 
 def category_bins(feature: str, counts: dict[bytes, int]) -> Bins:

@@ -36,8 +36,12 @@ CHECKS_OF_A_FEATURE = 4
 _FEWEST_UNSEEN = 5
 _BLIND = 0.5
 _MOST_NEW = 0.5
+_MARGIN = 0.25
+"""Of a relation's band: the share of the way to 1 that a limit is moved, the more the less sure it is."""
 _CYCLES = (Kind.HOURS, Kind.WEEKDAYS)
 _NUMBERS = (Kind.NUMBERS, Kind.VALUES)
+_NAMED = (*_CYCLES, Kind.RELATION)
+"""Whose aspect is not just "values"."""
 OUTSIDE = "outside training"
 """The aspect of numbers that training had nothing like."""
 _MOST_OUTSIDE = 0.05
@@ -82,10 +86,12 @@ def compare(profile: Profile, current: Counts, setting: Setting) -> list[Check]:
         feature = in_schema.get(bins.feature)
         bound = (
             schema_bound(feature, COMPARATORS[setting.comparison], is_number=bins.kind is not Kind.CATEGORIES)
-            if feature is not None
+            if feature is not None and bins.kind is not Kind.RELATION
             else None
         )
         checks += judge.values(bound)
+        if bins.kind is Kind.RELATION:
+            continue
         if bins.kind is not Kind.WEEKDAYS:  # a time's missing rows are counted with its hours
             checks += judge.missing()
         if bins.kind is Kind.CATEGORIES and bins.feature in profile.new_rows:
@@ -113,17 +119,20 @@ class _Judge:
         counted = slice(0, -2) if self._is_category() else slice(0, -1)
         distance = _on(DISTANCES[measure], counted)
         checks = []
-        for against in Against:
+        is_relation = self._bins.kind is Kind.RELATION
+        for against in (Against.WINDOW,) if is_relation else Against:
             if bound is None:
                 draws = draw(self._blocks, self._profile.spans, self._drawn_rows, against, self._generator)
                 if draws is None:
                     continue
                 limit = self._limit(draws, distance, measure)
+                if is_relation:  # rows of a few days are of few moments, and what a line leaves is of their weather
+                    limit += _MARGIN * limit * (1 - limit)
             elif against is Against.WINDOW:
                 limit = bound.threshold
             else:
                 continue
-            aspect = self._bins.kind.value if self._bins.kind in _CYCLES else "values"
+            aspect = self._bins.kind.value if self._bins.kind in _NAMED else "values"
             present = int(self._current[:-1].sum())
             is_blind = bound is None and (self._lacks_days() or self._never_repeats() or self._is_wide(limit))
             checks.append(self._check(aspect, measure, distance, limit, against, present, is_blind=is_blind))
@@ -256,7 +265,9 @@ class _Judge:
 
 def rate_of_check(false_alarm_rate: float, profile: Profile) -> float:
     """The false alarms that a check may give, so that a report stays within its own rate."""
-    return false_alarm_rate / (CHECKS_OF_A_FEATURE * max(len(profile.bins), 1))
+    relations = sum(bins.kind is Kind.RELATION for bins in profile.bins.values())
+    checks = CHECKS_OF_A_FEATURE * (len(profile.bins) - relations) + relations
+    return false_alarm_rate / max(checks, 1)
 
 
 def distribution(bins: Bins, reference: np.ndarray, current: np.ndarray) -> Distribution:

@@ -23,8 +23,10 @@ from monitoring.diagnosis import (
 )
 from monitoring.diagnosis.missing import diagnose_missing
 from monitoring.profile import Summary
+from monitoring.related import Related, diagnose_relations
 from monitoring.report import UNSEEN, Check, State
 
+_RELATION = Kind.RELATION.value
 _CYCLES = {Kind.HOURS.value: (diagnose_hours, HOURS), Kind.WEEKDAYS.value: (diagnose_weekdays, WEEKDAYS)}
 
 
@@ -34,10 +36,11 @@ def explained(
     newest: Mapping[str, Summary],
     current: Mapping[str, Summary],
     label: str,
+    related: Related | None = None,
     *,
     is_short: bool = False,
 ) -> list[Check]:
-    """The checks, those that alarm with a diagnosis.
+    """The checks, those that alarm with a diagnosis; relations that broke for a cause that is told do not alarm.
 
     Args:
         checks: Of any features.
@@ -45,10 +48,13 @@ def explained(
         newest: Summaries of their newest span: what the season, or the trend, had come to.
         current: Summaries of the rows that are judged.
         label: Is diagnosed as what it is.
+        related: What broken relations are told from; None: they are told without a cause.
         is_short: Whether the rows are of one window of time: then what would be a fault of some of them is none. A few
             days unlike all of training look like a mixture of anything.
     """
-    alarmed = {check.subject for check in checks if check.state is State.ALARM} & set(current) & set(earlier)
+    broken = {check.subject for check in checks if check.state is State.ALARM and check.aspect == _RELATION}
+    alarmed = {check.subject for check in checks if check.state is State.ALARM and check.aspect != _RELATION}
+    alarmed &= set(current) & set(earlier)
     as_new_as_ever = {check.subject for check in checks if check.aspect == UNSEEN and check.state is State.PASSED}
     current = {
         name: _known_only(earlier[name], newest.get(name), each) if name in as_new_as_ever & alarmed else each
@@ -61,11 +67,25 @@ def explained(
         name: _of_times(earlier[name], newest.get(name, earlier[name]), current[name])
         if name in times
         else _diagnosed(name, earlier, newest, current, is_label=name == label)
-        for name in alarmed
+        for name in alarmed | (broken & set(current) & set(earlier))
     }
     if is_short:
         single = {name: None if found is None or found.of_some else found for name, found in single.items()}
-    return [_explained(check, pairs.get(check.subject) or single.get(check.subject)) for check in checks]
+    own = {name: each for name in single if (each := pairs.get(name) or single[name]) is not None}
+    of_relations, consequences = diagnose_relations(checks, related, own) if related and broken else ({}, set())
+    return [
+        _of_relation(check, of_relations.get(check.subject), check.subject in consequences)
+        if check.aspect == _RELATION
+        else _explained(check, own.get(check.subject))
+        for check in checks
+    ]
+
+
+def _of_relation(check: Check, diagnosis: Diagnosis | None, is_consequence: bool) -> Check:
+    if check.state is not State.ALARM or diagnosis is None:
+        return check
+    state = State.UNDECIDED if is_consequence else State.ALARM
+    return check.model_copy(update={"state": state, "diagnosis": diagnosis.text, "is_fault": diagnosis.is_fault})
 
 
 def _known_only(earlier: Summary, newest: Summary | None, current: Summary) -> Summary:

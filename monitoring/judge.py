@@ -19,6 +19,7 @@ from monitoring.parts import Part, add_parts
 from monitoring.problems import Problems
 from monitoring.quality import Moments
 from monitoring.reference import Reference
+from monitoring.related import Related
 from monitoring.report import UNSEEN, Check, Comparison, LossSums, State, VersionEvidence, Volume, leading
 from monitoring.row_skew import mismatch_checks
 from monitoring.rules import schema_checks
@@ -118,8 +119,9 @@ def _skew(plan: JudgePlan, windows: Mapping[int, Part], total: Part) -> list[Che
         setting = Setting(Comparison.SKEW, source, rate, config.fewest_rows, schema, importances)
         found = compare(profile, part.counts, setting)
         current = part.survey.summaries() if part.survey else {}
+        related = Related.of(profile, part.survey.numbers) if part.survey else None
         label = plan.reference.label
-        return explained(found, profile.earlier, profile.newest, current, label, is_short=is_short)
+        return explained(found, profile.earlier, profile.newest, current, label, related, is_short=is_short)
 
     whole = [_with_since(check, plan, windows, total) for check in checks_of(total, "requests")]
     enough = [window for window, part in windows.items() if part.rows >= config.fewest_rows]
@@ -131,7 +133,10 @@ def _skew(plan: JudgePlan, windows: Mapping[int, Part], total: Part) -> list[Che
     worse = {
         _of(check): check for check in of_last if check.state is State.ALARM and not _is_passing(check, max(enough))
     }
-    return [check if check.state is State.ALARM else worse.get(_of(check), check) for check in whole]
+    is_told = [
+        check.state is State.ALARM or bool(check.diagnosis) for check in whole
+    ]  # also as what follows from another
+    return [check if told else worse.get(_of(check), check) for check, told in zip(whole, is_told, strict=True)]
 
 
 def _is_passing(check: Check, last_window: int) -> bool:
@@ -193,7 +198,8 @@ def _drift(plan: JudgePlan, parts: Parts) -> list[Check]:
         )
         found = compare(profile, part.counts, setting)
         current = part.survey.summaries()
-        checks += explained(found, profile.earlier, profile.newest, current, plan.reference.label)
+        related = Related.of(profile, part.survey.numbers)
+        checks += explained(found, profile.earlier, profile.newest, current, plan.reference.label, related)
     return checks
 
 

@@ -45,7 +45,7 @@ class Part:
             share: Of the rows to keep numbers of, for the diagnosis.
             generator: Chooses them.
         """
-        counts = count(rows, {key: each for key, each in bins.items() if key[0] in rows.schema.names})
+        counts = count(rows, bins)
         present = np.empty(0) if scores is None else scores[~np.isnan(scores)]
         for key, each in bins.items():
             if key[0] == PREDICTIONS and len(present):

@@ -20,8 +20,9 @@ import numpy as np
 import pyarrow as pa
 
 from models.features import Feature
-from monitoring.bins import Bins, Kind, bytes_of, category_bins, is_time, number_bins, text_of, time_bins
+from monitoring.bins import Bins, Kind, bytes_of, category_bins, is_time, number_bins, relation_bins, text_of, time_bins
 from monitoring.diagnosis.summaries import MOST_TEXTS, CategoricalSummary, NumericSummary
+from monitoring.relations import Columns, Relation, fit_relations
 from monitoring.rows import is_number
 
 Key = tuple[str, Kind]
@@ -36,6 +37,7 @@ _PROFILE_FILE = "profile.json"
 _COUNTS_FILE = "counts.npz"
 _FEWEST_BLOCK_ROWS = 256
 _MOST_BLOCKS = 1024
+_SAMPLED_ROWS = 2000
 _MOST_VALUES = 50_000
 """Of a category: of one with more, such as an id that never repeats, only the most frequent are known."""
 
@@ -62,6 +64,8 @@ class Profile:
     """Of the window without its newest span (of all, if that is the only one)."""
     newest: dict[str, Summary]
     """Of its newest span alone."""
+    sample: dict[str, np.ndarray] = field(default_factory=dict)
+    """Some rows of the newest span, of the numbers that are in a relation: float64 [rows], NaN where missing."""
 
     @property
     def rows(self) -> int:
@@ -83,6 +87,7 @@ class Profile:
             {name: rows[blocks] for name, rows in self.new_rows.items()},
             self.earlier,
             self.newest,
+            self.sample,
         )
 
     def save(self, folder: Path) -> None:
@@ -94,9 +99,11 @@ class Profile:
             "new_rows": sorted(self.new_rows),
             "earlier": {name: _summary_to_json(each) for name, each in self.earlier.items()},
             "newest": {name: _summary_to_json(each) for name, each in self.newest.items()},
+            "sample": sorted(self.sample),
         }
         arrays = {f"counts-{index}": _small(self.counts[key]) for index, key in enumerate(keys)}
         arrays |= {f"new-{index}": _small(self.new_rows[name]) for index, name in enumerate(sorted(self.new_rows))}
+        arrays |= {f"sample-{index}": self.sample[name] for index, name in enumerate(sorted(self.sample))}
         buffer = io.BytesIO()
         np.savez_compressed(buffer, spans=self.spans, **arrays)
         folder.mkdir(parents=True, exist_ok=True)
@@ -129,7 +136,15 @@ class Profile:
             {name: arrays[f"new-{index}"].astype(np.int64) for index, name in enumerate(described["new_rows"])},
             {name: _summary_from_json(each) for name, each in described["earlier"].items()},
             {name: _summary_from_json(each) for name, each in described["newest"].items()},
+            {name: arrays[f"sample-{index}"] for index, name in enumerate(described.get("sample", ()))},
         )
+
+
+def related_sample(bins: Mapping[Key, Bins], numbers: Columns) -> dict[str, np.ndarray]:
+    """Some of the rows of a survey, of the numbers that are in a relation."""
+    names = {name for each in bins.values() if each.relation for name in each.relation.columns}
+    order = np.random.default_rng(0).permutation(len(next(iter(numbers.values()), ())))[:_SAMPLED_ROWS]
+    return {name: numbers[name][order] for name in sorted(names)}
 
 
 def key_of(bins: Bins) -> Key:
@@ -140,14 +155,21 @@ def key_of(bins: Bins) -> Key:
 def count(rows: pa.RecordBatch, bins: Mapping[Key, Bins]) -> Counts:
     """The rows by bin: int64 [bins] for each aspect."""
     return {
-        key: np.bincount(each.indices(rows.column(each.feature)), minlength=len(each.labels))
+        key: np.bincount(each.indices(column), minlength=len(each.labels))
         for key, each in bins.items()
-        if each.feature in rows.schema.names
+        if (column := each.column(rows)) is not None
     }
 
 
-def choose_bins(features: Sequence[Feature], survey: Survey) -> dict[Key, Bins]:
-    """The bins of every aspect of every feature that has a value."""
+def choose_bins(features: Sequence[Feature], survey: Survey, earlier: Survey, label: str) -> dict[Key, Bins]:
+    """The bins of every aspect of every feature that has a value.
+
+    Args:
+        features: What is watched.
+        survey: Of the whole window.
+        earlier: Without its newest span, which is judged: a relation that is broken there is not to be learned.
+        label: Is in no relation to other features.
+    """
     chosen: list[Bins] = []
     for feature in features:
         name = feature.name
@@ -158,6 +180,8 @@ def choose_bins(features: Sequence[Feature], survey: Survey) -> dict[Key, Bins]:
             chosen += [number_bins(name, values[~np.isnan(values)])] if not np.isnan(values).all() else []
         else:
             chosen.append(category_bins(name, {value: rows for value, (rows, _) in survey.categories[name].items()}))
+    relations = fit_relations(features, earlier.numbers, label)
+    chosen += [relation_bins(each, earlier.numbers) for each in relations]
     return {key_of(each): each for each in chosen}
 
 
@@ -251,12 +275,14 @@ def _bins_to_json(bins: Bins) -> dict[str, Any]:
         "edges": list(bins.edges),
         "values": list(bins.values),
         "others": list(bins.others),
+        **({"relation": bins.relation.to_json()} if bins.relation else {}),
     }
 
 
 def _bins_from_json(raw: dict[str, Any]) -> Bins:
     lists = {name: tuple(raw[name]) for name in ("edges", "values", "others")}
-    return Bins(str(raw["feature"]), Kind(raw["kind"]), **lists)
+    relation = Relation.from_json(raw["relation"]) if "relation" in raw else None
+    return Bins(str(raw["feature"]), Kind(raw["kind"]), **lists, relation=relation)
 
 
 def _summary_to_json(summary: Summary) -> dict[str, Any]:

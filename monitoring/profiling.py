@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from models.features import Feature
 from monitoring.bins import Bins
 from monitoring.examples import read_examples, rows_of
-from monitoring.profile import Counts, Key, Profile, Survey, block_rows, choose_bins
+from monitoring.profile import Counts, Key, Profile, Survey, block_rows, choose_bins, related_sample
 
 _SAMPLED_ROWS = 50_000
 
@@ -55,13 +55,15 @@ class ProfileExamples(beam.PTransform):
         files: All examples of the window.
         features: What is watched.
         rows: How many examples there are.
+        label: The feature that is in no relation to others.
     """
 
-    def __init__(self, files: Sequence[ExamplesFile], features: Sequence[Feature], rows: int) -> None:
+    def __init__(self, files: Sequence[ExamplesFile], features: Sequence[Feature], rows: int, label: str) -> None:
         super().__init__()
         self._files = sorted(files, key=lambda file: file.index)
         self._features = tuple(features)
         self._rows = rows
+        self._label = label
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
         """Reads the examples twice: to choose bins, and to count."""
@@ -75,7 +77,11 @@ class ProfileExamples(beam.PTransform):
             | "JoinSurveys" >> beam.CombinePerKey(_join_surveys)
         )
         by_age = beam.pvalue.AsDict(surveys)
-        plan = begin | "Begin" >> beam.Create([None]) | "Plan" >> beam.Map(_plan, by_age, self._features, size)
+        plan = (
+            begin
+            | "Begin" >> beam.Create([None])
+            | "Plan" >> beam.Map(_plan, by_age, self._features, size, self._label)
+        )
         return (
             files
             | "Count" >> beam.Map(_count, beam.pvalue.AsSingleton(plan))
@@ -104,13 +110,14 @@ def _join_surveys(surveys: Iterable[_Surveyed]) -> _Surveyed:
     return span, survey
 
 
-def _plan(nothing: None, by_age: dict[bool, _Surveyed], features: tuple[Feature, ...], rows: int) -> _Plan:
+def _plan(nothing: None, by_age: dict[bool, _Surveyed], features: tuple[Feature, ...], rows: int, label: str) -> _Plan:
     del nothing
     _, survey = _join_surveys(by_age.values())
     first_spans = {
         name: {value: span for value, (_, span) in values.items()} for name, values in survey.categories.items()
     }
-    return _Plan(features, choose_bins(features, survey), first_spans, rows)
+    _, earlier = by_age.get(False, by_age[True])
+    return _Plan(features, choose_bins(features, survey, earlier, label), first_spans, rows)
 
 
 def _count(file: ExamplesFile, plan: _Plan) -> _Blocks:
@@ -122,7 +129,7 @@ def _count(file: ExamplesFile, plan: _Plan) -> _Blocks:
     }
     for rows in _batches(file, plan.features):
         for key, counts in aspects.items():
-            counts.add(plan.bins[key].indices(rows.column(key[0])))
+            counts.add(plan.bins[key].indices(plan.bins[key].column(rows)))
         for name, counts in new_rows.items():
             counts.add(np.asarray(pc.is_in(rows.column(name), new_values[name]), np.int64))
     return _Blocks(
@@ -177,4 +184,5 @@ def _assemble(blocks: list[_Blocks], plan: _Plan, by_age: dict[bool, _Surveyed])
         {name: np.concatenate([each.new_rows[name] for each in ordered]) for name in plan.first_spans},
         earlier.summaries(),
         newest.summaries(),
+        related_sample(plan.bins, newest.numbers),
     )

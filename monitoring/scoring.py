@@ -146,7 +146,12 @@ def make_reference(scored: list[Scored], profile: Profile, plan: ScoringPlan) ->
     indices = np.where(np.isnan(scores), size, indices)
     counts = np.stack([np.bincount(each, minlength=size + 1)[:size] for each in indices])
     key = (PREDICTIONS, bins.kind)
-    with_scores = replace(profile, bins={**profile.bins, key: bins}, counts={**profile.counts, key: counts})
+    with_scores = replace(
+        profile,
+        bins={**profile.bins, key: bins},
+        counts={**profile.counts, key: counts},
+        sample={},  # rows do not travel with a version
+    )
     examples = [example for each in ordered for example in each.examples][:_PERMUTED_ROWS]
     return Reference(plan.task, plan.label, with_scores, quality, importances(plan, examples))
 

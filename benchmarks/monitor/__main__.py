@@ -45,7 +45,7 @@ _STEPS = 7
 def main() -> None:
     """Prints both tables."""
     months = {month: _rows(month) for month in _MONTHS}
-    profile = profile_of(months, _FEATURES)
+    profile = profile_of(months, _FEATURES, _LABEL)
     rows = pa.Table.from_batches(list(months.values())).combine_chunks().to_batches()[0]
     print(false_alarms(rows))
     print()
@@ -59,7 +59,9 @@ def false_alarms(rows: pa.RecordBatch) -> str:
     """
     days = np.random.default_rng(0).permutation(np.array(_days_of(rows), object))
     spans = enumerate(np.array_split(days, len(_MONTHS)), start=1)
-    profile = profile_of({span: rows.take(pa.array(np.concatenate(list(each)))) for span, each in spans}, _FEATURES)
+    profile = profile_of(
+        {span: rows.take(pa.array(np.concatenate(list(each)))) for span, each in spans}, _FEATURES, _LABEL
+    )
     lines = [
         "| spans of | rows | feature checks that alarm | reports that alarm |",
         "| --- | ---: | ---: | ---: |",

@@ -11,18 +11,19 @@ import pyarrow.compute as pc
 
 from models.features import Feature
 from monitoring.bins import number_bins
-from monitoring.profile import Profile, Survey, block_rows, choose_bins
+from monitoring.profile import Profile, Survey, block_rows, choose_bins, related_sample
 from monitoring.reference import PREDICTIONS
 
 _SAMPLED_ROWS = 50_000
 
 
-def profile_of(spans: Mapping[int, pa.RecordBatch], features: Sequence[Feature]) -> Profile:
+def profile_of(spans: Mapping[int, pa.RecordBatch], features: Sequence[Feature], label: str = "") -> Profile:
     """The profile of some spans.
 
     Args:
         spans: Rows (see `monitoring.rows`) in the order of the data, by the span's number.
         features: What is watched; the columns of `spans`.
+        label: The feature that is in no relation to others.
     """
     rows = sum(map(len, spans.values()))
     size, share = block_rows(rows), min(1.0, _SAMPLED_ROWS / rows)
@@ -32,7 +33,7 @@ def profile_of(spans: Mapping[int, pa.RecordBatch], features: Sequence[Feature])
     *before, newest = numbers
     earlier = sum((surveys[each] for each in before), Survey.empty(features)) if before else surveys[newest]
     total = earlier + surveys[newest] if before else earlier
-    bins = choose_bins(features, total)
+    bins = choose_bins(features, total, earlier, label)
     first = {name: {value: span for value, (_, span) in values.items()} for name, values in total.categories.items()}
     return Profile(
         tuple(features),
@@ -41,7 +42,7 @@ def profile_of(spans: Mapping[int, pa.RecordBatch], features: Sequence[Feature])
         {
             key: np.concatenate(
                 [
-                    by_block(bins[key].indices(spans[each].column(key[0])), len(bins[key].labels), size)
+                    by_block(bins[key].indices(bins[key].column(spans[each])), len(bins[key].labels), size)
                     for each in numbers
                 ]
             )
@@ -55,6 +56,7 @@ def profile_of(spans: Mapping[int, pa.RecordBatch], features: Sequence[Feature])
         },
         earlier.summaries(),
         surveys[newest].summaries(),
+        related_sample(bins, surveys[newest].numbers),
     )
 
 

@@ -162,20 +162,26 @@ def _candidates(reference: NumericSummary, current: NumericSummary) -> Iterable[
 
 
 def _tell(found: Found) -> Diagnosis:
-    conversion = found.conversion
-    subject = "values are" if found.share >= _ALL else f"about {percent(found.share)} of the values are"
-    rest = "" if found.share >= _ALL else ", the rest is as before: two sources with different units?"
+    text = describe_conversion(found.conversion, found.share)
+    return Diagnosis(text, is_fault=True, of_some=found.share < _ALL or not found.conversion.name)
+
+
+def describe_conversion(conversion: Conversion, share: float = 1.0) -> str:
+    """What was done to a share of the values, in words."""
+    if share < _ALL:
+        changed = _changed(conversion, f"about {percent(share)} of the values are")
+        return f"{changed}, the rest is as before: two sources with different units?"
+    return _changed(conversion, "values are")
+
+
+def _changed(conversion: Conversion, subject: str) -> str:
     if conversion is NEGATION:
-        text = f"{subject} those of training with the sign flipped"
-    elif conversion.scale == 1:
+        return f"{subject} those of training with the sign flipped"
+    if conversion.scale == 1:
         why = f" ({conversion.name}?)" if conversion.name else ""
-        text = f"{subject} shifted by {conversion.offset:+.6g}{why}"
-    else:
-        offset = (
-            f" {'plus' if conversion.offset > 0 else 'minus'} {number(abs(conversion.offset))}"
-            if conversion.offset
-            else ""
-        )
-        why = conversion.name or "another unit"
-        text = f"{subject} {number(conversion.scale)} times those of training{offset} ({why}?)"
-    return Diagnosis(text + rest, is_fault=True, of_some=found.share < _ALL or not conversion.name)
+        return f"{subject} shifted by {conversion.offset:+.6g}{why}"
+    sign = "plus" if conversion.offset > 0 else "minus"
+    offset = f" {sign} {number(abs(conversion.offset))}" if conversion.offset else ""
+    return (
+        f"{subject} {number(conversion.scale)} times those of training{offset} ({conversion.name or 'another unit'}?)"
+    )

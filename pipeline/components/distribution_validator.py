@@ -29,6 +29,7 @@ from monitoring.explain import explained
 from monitoring.measures import Measure
 from monitoring.profile import Profile
 from monitoring.profiling import ExamplesFile, ProfileExamples
+from monitoring.related import Related
 from monitoring.report import Check, Comparison, State
 from pipeline.components.artifacts import ExampleProfile
 from pipeline.components.example_gen import COUNTS, SHARD_SPANS
@@ -65,7 +66,7 @@ class DistributionValidatorExecutor(base_beam_executor.BaseBeamExecutor):
         with self._make_beam_pipeline() as pipeline:
             _ = (
                 pipeline
-                | ProfileExamples(examples_files(examples), features, rows)
+                | ProfileExamples(examples_files(examples), features, rows, exec_properties["label"])
                 | "Save" >> beam.Map(lambda profile: profile.save(folder))
             )
         good = input_dict.get("last_good_examples") or []
@@ -138,7 +139,7 @@ def judge_newest_span(
         known,
     )
     checks = compare(before, current, setting)
-    return by_impact(explained(checks, profile.earlier, {}, profile.newest, label))
+    return by_impact(explained(checks, profile.earlier, {}, profile.newest, label, Related.of(before, profile.sample)))
 
 
 def _tell_apart(counts: np.ndarray, before: np.ndarray, unseen: int) -> None:

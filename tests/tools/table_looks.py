@@ -91,7 +91,9 @@ class Watch:
         rows = {number: rows_of_table(table) for number, table in spans.items()}
         newest = rows[max(rows)]
         model = Model(pa.Table.from_batches(list(rows.values())).combine_chunks().to_batches()[0])
-        profile = with_scores(profile_of(rows, WATCHED), {number: model.scores(each) for number, each in rows.items()})
+        profile = with_scores(
+            profile_of(rows, WATCHED, LABEL), {number: model.scores(each) for number, each in rows.items()}
+        )
         quality = quality_by_slice(
             newest, model.scores(newest), np.asarray(_column(newest, LABEL)), CONFIG.monitor.slices, "binary"
         )
@@ -152,7 +154,7 @@ class Watch:
 
 def window_profile(spans: dict[int, pa.Table]) -> Profile:
     """What the data gate judges the newest span by."""
-    return profile_of({number: rows_of_table(table) for number, table in spans.items()}, WATCHED)
+    return profile_of({number: rows_of_table(table) for number, table in spans.items()}, WATCHED, LABEL)
 
 
 def _column(rows: pa.RecordBatch, name: str) -> np.ndarray:

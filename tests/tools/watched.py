@@ -12,7 +12,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 
 from models.features import Feature, Role
 from monitoring.checks import Setting
-from monitoring.profile import Counts, Profile, Survey, choose_bins, count
+from monitoring.profile import Counts, Profile, Survey, choose_bins, count, related_sample
 from monitoring.report import Check, Comparison
 from monitoring.rows import as_rows
 
@@ -64,19 +64,22 @@ def flights(random: np.random.Generator, rows: int, **changed: Any) -> pa.Record
     return watched_rows({**columns, **changed}, FLIGHTS)
 
 
-def profile_of(features: Sequence[Feature], spans: Mapping[int, pa.RecordBatch], block_rows: int = 256) -> Profile:
+def profile_of(
+    features: Sequence[Feature], spans: Mapping[int, pa.RecordBatch], block_rows: int = 256, label: str = ""
+) -> Profile:
     """The profile of a window, as `ProfileExamples` makes it of one file for each span.
 
     Args:
         features: The columns of each batch.
         spans: Rows by span, ascending.
         block_rows: Rows of a block.
+        label: The feature that is in no relation to others.
     """
     surveys = {span: Survey.of(rows, features, span, 1.0, np.random.default_rng(0)) for span, rows in spans.items()}
     newest = max(spans)
     total = _sum(surveys.values(), features)
     earlier = _sum([each for span, each in surveys.items() if span < newest], features) if len(spans) > 1 else total
-    bins = choose_bins(features, total)
+    bins = choose_bins(features, total, earlier, label)
     blocks = [
         (span, rows.slice(start, block_rows))
         for span, rows in spans.items()
@@ -96,6 +99,7 @@ def profile_of(features: Sequence[Feature], spans: Mapping[int, pa.RecordBatch],
         new_rows,
         earlier.summaries(),
         surveys[newest].summaries(),
+        related_sample(bins, surveys[newest].numbers),
     )
 
 
