@@ -72,12 +72,15 @@ def explained(
     if is_short:
         single = {name: None if found is None or found.of_some else found for name, found in single.items()}
     own = {name: each for name in single if (each := pairs.get(name) or single[name]) is not None}
-    of_relations, consequences = diagnose_relations(checks, related, own) if related and broken else ({}, set())
+    told = [check if check.aspect == _RELATION else _explained(check, own.get(check.subject)) for check in checks]
+    if related is None or not broken:
+        return told
+    of_relations, consequences = diagnose_relations(told, related, own)
     return [
         _of_relation(check, of_relations.get(check.subject), check.subject in consequences)
         if check.aspect == _RELATION
-        else _explained(check, own.get(check.subject))
-        for check in checks
+        else check
+        for check in told
     ]
 
 

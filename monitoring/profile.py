@@ -161,13 +161,16 @@ def count(rows: pa.RecordBatch, bins: Mapping[Key, Bins]) -> Counts:
     }
 
 
-def choose_bins(features: Sequence[Feature], survey: Survey, earlier: Survey, label: str) -> dict[Key, Bins]:
+def choose_bins(
+    features: Sequence[Feature], survey: Survey, earlier: Survey | None = None, label: str = ""
+) -> dict[Key, Bins]:
     """The bins of every aspect of every feature that has a value.
 
     Args:
         features: What is watched.
         survey: Of the whole window.
-        earlier: Without its newest span, which is judged: a relation that is broken there is not to be learned.
+        earlier: Without its newest span, which is judged: a relation that is broken there is not to be learned. None:
+            of the whole.
         label: Is in no relation to other features.
     """
     chosen: list[Bins] = []
@@ -180,8 +183,8 @@ def choose_bins(features: Sequence[Feature], survey: Survey, earlier: Survey, la
             chosen += [number_bins(name, values[~np.isnan(values)])] if not np.isnan(values).all() else []
         else:
             chosen.append(category_bins(name, {value: rows for value, (rows, _) in survey.categories[name].items()}))
-    relations = fit_relations(features, earlier.numbers, label)
-    chosen += [relation_bins(each, earlier.numbers) for each in relations]
+    numbers = (earlier or survey).numbers
+    chosen += [relation_bins(each, numbers) for each in fit_relations(features, numbers, label)]
     return {key_of(each): each for each in chosen}
 
 

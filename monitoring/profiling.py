@@ -58,7 +58,7 @@ class ProfileExamples(beam.PTransform):
         label: The feature that is in no relation to others.
     """
 
-    def __init__(self, files: Sequence[ExamplesFile], features: Sequence[Feature], rows: int, label: str) -> None:
+    def __init__(self, files: Sequence[ExamplesFile], features: Sequence[Feature], rows: int, label: str = "") -> None:
         super().__init__()
         self._files = sorted(files, key=lambda file: file.index)
         self._features = tuple(features)

@@ -83,7 +83,7 @@ def diagnose_relations(
     """What each alarm on a relation looks like, by feature, and those that another feature's fault or alarm explains.
 
     Args:
-        checks: Of any aspect; those on relations that alarm are told.
+        checks: Of any aspect, those of other aspects with what they look like; those on relations that alarm are told.
         related: What they are told from.
         own: What the features' own values look like.
     """
@@ -93,8 +93,10 @@ def diagnose_relations(
         for each in checks
         if each.aspect == Kind.RELATION.value and each.state is State.ALARM and each.subject in related.bins
     }
-    faults = {each.subject for each in checks if each.state is State.ALARM and each.aspect != Kind.RELATION.value} & {
-        name for name, diagnosis in own.items() if diagnosis.is_fault and not diagnosis.of_some
+    faults = {
+        each.subject: Diagnosis(each.diagnosis, is_fault=True)
+        for each in checks
+        if each.state is State.ALARM and each.is_fault and not (each.subject in own and own[each.subject].of_some)
     }
     found: dict[str, Diagnosis] = {}
     follow: set[str] = set()
@@ -102,28 +104,15 @@ def diagnose_relations(
         alarmed = sorted(group & set(excess), key=lambda name: -excess[name])
         if not alarmed:
             continue
-        known = faults & {column for name in group for column in related.relations[name].columns}
-        told = _told(alarmed, sorted(group), known, related, limits, own)
+        columns = {column for name in group for column in related.relations[name].columns}
+        known = {name: diagnosis for name, diagnosis in faults.items() if name in columns}
+        told = known or _undone(alarmed, sorted(group), related, limits)
+        told = told or _unexplained(alarmed, sorted(group), related, own)
         found |= {
             name: told.get(name, Diagnosis(f"follows from {next(iter(told))}", is_fault=False)) for name in alarmed
         }
         follow |= set(alarmed) - set(told)
     return found, follow
-
-
-def _told(
-    alarmed: list[str],
-    group: list[str],
-    faults: set[str],
-    related: Related,
-    limits: Mapping[str, float],
-    own: Mapping[str, Diagnosis],
-) -> dict[str, Diagnosis]:
-    """The one change that explains a group, by the feature or features that it is of."""
-    if faults:
-        return {name: own[name] for name in sorted(faults)}
-    undone = _undone(alarmed, group, related, limits)
-    return undone or _unexplained(alarmed, group, related, own)
 
 
 def _groups(related: Related) -> list[set[str]]:

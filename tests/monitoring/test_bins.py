@@ -189,6 +189,7 @@ def test_a_million_rows_take_no_loop(kind: Kind) -> None:
     rows = 1_000_000
     values = {
         Kind.NUMBERS: random.normal(size=rows),
+        Kind.RELATION: random.normal(size=rows),
         Kind.VALUES: random.integers(0, 5, rows).astype(float),
         Kind.CATEGORIES: random.integers(0, 500, rows).astype("S3"),
         Kind.HOURS: random.integers(0, 10**9, rows).astype(float),
@@ -200,6 +201,7 @@ def test_a_million_rows_take_no_loop(kind: Kind) -> None:
         Kind.CATEGORIES: category_bins("c", {str(value).encode(): 1 for value in range(500)}),
         Kind.HOURS: hours,
         Kind.WEEKDAYS: weekdays,
+        Kind.RELATION: Bins("r", Kind.RELATION, edges=(-1.0, 0.0, 1.0)),
     }.get(kind) or number_bins("n", values[:10_000].astype(float))
     assert bins.kind is kind
     before = process_time()

@@ -21,9 +21,6 @@ from pipeline.gates.verdict import Outcome
 ROWS = 3000
 NEEDS_JOIN = {
     "two values exchanged": "the two airports have about as many flights",
-    "temp ↔ dewp": "a warm November's dew points are a cold one's temperatures",
-    "°F → °C": "a mild day in °C is a frosty one in °F",
-    "°F → °C, rounded": "a mild day in °C is a frosty one in °F",
     "°F → °C, half of the servers": "a tenth of the year is as cold",
     "999 for missing": "a pressure like any other",
     "the mean for missing": "in the middle of what is normal",
