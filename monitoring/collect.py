@@ -17,6 +17,7 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import tensorflow_data_validation as tfdv
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import AsDict, AsIter
@@ -27,7 +28,7 @@ from data.readers import Block, read
 from models.features import Feature
 from monitoring.bins import Bins
 from monitoring.join import SCORE, SECONDS, VERSION, WINDOW, Joined, JoinPlan, join, partition, select
-from monitoring.judge import JudgePlan, judge
+from monitoring.judge import JudgePlan, first_window, judge
 from monitoring.logs import LogFile, read_requests
 from monitoring.parts import Part, add_parts
 from monitoring.problems import Problems
@@ -73,8 +74,6 @@ class CollectPlan:
     versions: dict[int, int]
     """The version behind each number by which the log may know one."""
     window_seconds: int
-    not_before: float
-    """Requests that were answered earlier, in seconds since 1970, are not looked at."""
     event_time: str | None
     share: float
     """Of the rows to keep numbers of."""
@@ -117,10 +116,15 @@ def collect(
         parts = (
             (requests[_PARTS], rows[_PARTS]) | "Parts" >> beam.Flatten() | "AddParts" >> beam.CombinePerKey(add_parts)
         )
+        windows = (
+            parts
+            | "OfVersion" >> beam.Filter(_is_of_version, plan.version)
+            | "RowsOfWindows" >> beam.Map(_rows_of_window)
+        )
         joined = (
             {"asked": requests[_JOIN], "tabled": rows[_JOIN]}
             | "ByPartition" >> beam.CoGroupByKey()
-            | "Join" >> beam.Map(_join, plan.join)
+            | "Join" >> beam.Map(_join, plan.join, judging, AsDict(windows))
         )
         problems = (requests[_PROBLEMS], rows[_PROBLEMS]) | "Problems" >> beam.Flatten()
         statistics = requests[_TABLES] | "Statistics" >> tfdv.GenerateStatistics(
@@ -169,7 +173,7 @@ class _ReadLogs(beam.DoFn):
         generator = _generator(file.path.name)
         parts: dict[PartKey, Part] = {}
         for logged in read_requests(file, plan.features, problems):
-            requests = _with_known_versions(_recent(logged, plan.not_before), plan, problems, str(file.path))
+            requests = _with_known_versions(logged, plan, problems, str(file.path))
             windows = _windows(requests, plan, problems, str(file.path))
             for version, window in np.unique(np.stack([requests.versions, windows], axis=1), axis=0).tolist():
                 chosen = (requests.versions == version) & (windows == window)
@@ -196,15 +200,6 @@ class _ReadLogs(beam.DoFn):
         rows = pa.RecordBatch.from_arrays(columns, [*requests.features.schema.names, SCORE, WINDOW, VERSION, SECONDS])
         for number, each in partition(rows, plan.join.identifier, plan.partitions):
             yield beam.pvalue.TaggedOutput(_JOIN, (number, each))
-
-
-def _recent(requests: Requests, not_before: float) -> Requests:
-    """Those answered since; a row without a time of its answer counts as one of them."""
-    kept = (requests.seconds >= not_before) | (requests.seconds <= 0)
-    if kept.all():
-        return requests
-    rows = requests.features.filter(pa.array(kept))
-    return Requests(rows, requests.scores[kept], requests.seconds[kept], requests.versions[kept])
 
 
 def _windows(requests: Requests, plan: CollectPlan, problems: Problems, where: str) -> np.ndarray:
@@ -276,9 +271,28 @@ class _ReadTables(beam.DoFn):
         yield beam.pvalue.TaggedOutput(_PROBLEMS, problems)
 
 
-def _join(partitioned: tuple[int, dict[str, Iterable[pa.RecordBatch]]], plan: JoinPlan) -> Joined:
+def _is_of_version(part: tuple[PartKey, Part], version: int) -> bool:
+    (kind, of, _), _ = part
+    return (kind, of) == ("requests", version)
+
+
+def _rows_of_window(part: tuple[PartKey, Part]) -> tuple[int, int]:
+    (_, _, window), sums = part
+    return window, sums.rows
+
+
+def _join(
+    partitioned: tuple[int, dict[str, Iterable[pa.RecordBatch]]],
+    plan: JoinPlan,
+    judging: JudgePlan,
+    rows_of_windows: dict[int, int],
+) -> Joined:
     _, both = partitioned
-    return join(both["asked"], both["tabled"], plan)
+    first = first_window(rows_of_windows, judging.config)
+    asked = (
+        each.filter(pc.greater_equal(each.column(each.schema.get_field_index(WINDOW)), first)) for each in both["asked"]
+    )
+    return join(asked, both["tabled"], plan)
 
 
 def _generator(name: str) -> np.random.Generator:

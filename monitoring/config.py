@@ -85,8 +85,8 @@ class MonitorConfig(Strict):
     """A column with the time that a row is about; None: the time at which the server answered."""
     window_hours: PositiveFloat = 24.0
     """The log is told apart by windows of this length."""
-    look_back_days: PositiveFloat = 7.0
-    """Requests that were answered longer ago are not looked at: a fault that was mended is over then."""
+    look_back_days: PositiveFloat = 31.0
+    """Requests of windows that are so much older than the newest are not looked at: what was mended is over then."""
     fewest_rows: Annotated[int, Field(ge=50)] = 300
     """With fewer rows nothing is judged."""
     false_alarm_rate: Share = 0.01

@@ -59,9 +59,7 @@ def judge(
         statistics: Of the judged version's requests, by TFDV; None if there are none.
         problems: Of the reading; what is found here is added.
     """
-    windows = {
-        window: part for (kind, version, window), part in parts.items() if (kind, version) == ("requests", plan.version)
-    }
+    windows = _recent(plan, parts, problems)
     total = add_parts(list(windows.values()))
     starts = sorted(windows)
     seconds = plan.config.window_hours * 3600
@@ -91,6 +89,30 @@ def judge(
         new_rows=sum(part.rows for part in spans.values()),
         problems=problems.found(),
     )
+
+
+def first_window(rows_of_windows: Mapping[int, int], config: MonitorConfig) -> int:
+    """The start of the first window of time that is looked at, seconds since 1970.
+
+    Args:
+        rows_of_windows: How many rows each window has. One with too few to judge, such as a single row from the
+            future, does not say what is newest (unless all have).
+        config: How far to look back.
+    """
+    enough = [window for window, rows in rows_of_windows.items() if rows >= config.fewest_rows]
+    newest = max(enough or rows_of_windows, default=0)
+    return int(newest - config.look_back_days * 86_400) + 1
+
+
+def _recent(plan: JudgePlan, parts: Parts, problems: Problems) -> dict[int, Part]:
+    """The judged version's requests by window, as far as they are looked at."""
+    every = {window: part for (kind, of, window), part in parts.items() if (kind, of) == ("requests", plan.version)}
+    first = first_window({window: part.rows for window, part in every.items()}, plan.config)
+    older = sum(part.rows for window, part in every.items() if window < first)
+    if older:
+        days = f"{plan.config.look_back_days:g} days"
+        problems.add(f"rows of more than {days} before the newest: not looked at", "requests", older)
+    return {window: part for window, part in every.items() if window >= first}
 
 
 def _tell(joined: Joined, problems: Problems) -> None:

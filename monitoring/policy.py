@@ -172,7 +172,7 @@ def _causes(
     causes = []
     if worse and Trigger.QUALITY in policy.retrain_on:
         causes.append(_fell(worse))
-    if drifted and Trigger.DRIFT in policy.retrain_on and _matters(drifted):
+    if drifted and Trigger.DRIFT in policy.retrain_on and _matters(drifted, evidence.checks):
         causes.append(_lead(drifted))
     age = _age(situation) / _DAY
     if policy.most_days is not None and age > policy.most_days and Trigger.AGE in policy.retrain_on:
@@ -192,7 +192,11 @@ def _retrain_or_keep(
     if not causes:
         seen = [*concerns, *([_lead(drifted)] if drifted else [])]
         headline = f"Keep, but look: {seen[0]}" if seen else f"Keep: {_silence(evidence)}"
-        small = ["The features that moved hardly matter to the model."] if drifted and not _matters(drifted) else []
+        small = (
+            ["The features that moved hardly matter to the model."]
+            if drifted and not _matters(drifted, evidence.checks)
+            else []
+        )
         return Decision(action=Action.KEEP, headline=headline, reasons=(*concerns, *reasons, *small))
     told = tuple(dict.fromkeys([*causes, *concerns, *reasons]))
     waiting = _not_yet(evidence, situation, policy)
@@ -217,12 +221,13 @@ def _not_yet(evidence: Evidence, situation: Situation, policy: PolicyConfig) -> 
     return ""
 
 
-def _matters(drifted: list[Check]) -> bool:
+def _matters(drifted: list[Check], checks: Sequence[Check]) -> bool:
     """Whether the model feels it: by the features' importance, if that is known, or by its own answers."""
     felt: dict[str, float] = {}
     for check in drifted:
         felt[check.subject] = max(felt.get(check.subject, 0.0), check.importance * min(check.value, 1.0))
-    return PREDICTIONS in felt or not any(check.importance for check in drifted) or sum(felt.values()) >= _MATTERS
+    is_unknown = not any(check.importance for check in checks)
+    return PREDICTIONS in felt or is_unknown or sum(felt.values()) >= _MATTERS
 
 
 def _lead(checks: list[Check]) -> str:

@@ -44,7 +44,10 @@ _PROFILED_BY = [
     "monitoring/diagnosis",
     *(
         f"monitoring/{name}.py"
-        for name in ("bins", "checks", "examples", "explain", "measures", "null", "profile", "profiling", "rows")
+        for name in (
+            *("bins", "checks", "examples", "explain", "measures", "null", "profile", "profiling", "related"),
+            *("relations", "rows"),
+        )
     ),
 ]
 _SCORED_BY = [

@@ -49,7 +49,7 @@ class LookOptions:
 
     version: int | None = None
     log: str | None = None
-    """A folder of PredictionLogs, looked at however old they are."""
+    """A folder of PredictionLogs."""
     labels: str | None = None
     """A glob of Parquet or CSV files with the identifier and the label."""
 
@@ -149,9 +149,7 @@ def _gather(config: PipelineConfig, options: LookOptions, served: Served, beam_a
     log_folder = options.log or (config.serve.request_log.path if config.serve.request_log else None)
     if options.log is not None and not Path(options.log).is_dir():
         raise DataError("There is no such folder of request logs", where=options.log)
-    not_before = 0.0 if options.log is not None else time.time() - monitor.look_back_days * 86_400
-    found = find_logs(log_folder, config.name) if log_folder else []
-    logs = [file for file in found if _changed(file) >= not_before]
+    logs = find_logs(log_folder, config.name) if log_folder else []
     log_bytes = sum(_size(file) for file in logs)
     features = tuple(each for each in reference.profile.features if each.name != reference.label)
     [label] = [each for each in reference.profile.features if each.name == reference.label]
@@ -174,7 +172,7 @@ def _gather(config: PipelineConfig, options: LookOptions, served: Served, beam_a
     types = {feature.name: ARROW_TYPES[feature.type] for feature in schema.feature}
     problems = Problems()
     if log_folder is not None and not logs:
-        problems.add("no request was logged of late", log_folder)
+        problems.add("no request was logged yet", log_folder)
     has_labels = options.labels is not None or monitor.labels is not None
     tables = [
         *span_tables(config, reference, types, problems, has_labels=has_labels),
@@ -187,7 +185,6 @@ def _gather(config: PipelineConfig, options: LookOptions, served: Served, beam_a
         version=served.version,
         versions=logged_as(base_path),
         window_seconds=int(monitor.window_hours * 3600),
-        not_before=not_before,
         event_time=monitor.event_time,
         share=share,
         join=join,
@@ -198,14 +195,6 @@ def _gather(config: PipelineConfig, options: LookOptions, served: Served, beam_a
         collect(logs, tables, plan, judging, output, beam_args)
         evidence = Evidence.model_validate_json(output.read_text(encoding="utf-8"))
     return evidence.model_copy(update={"problems": (*problems.found(), *evidence.problems)})
-
-
-def _changed(file: LogFile) -> float:
-    """When something was last written to it, seconds since 1970."""
-    try:
-        return file.path.stat().st_mtime
-    except FileNotFoundError:  # still open, or just renamed
-        return time.time()
 
 
 def _size(file: LogFile) -> int:

@@ -16,7 +16,7 @@ from schema.errors import ConfigError, DataError, HeadraceError
 
 
 def span_tables(
-    config: PipelineConfig, reference: Reference, types: dict[str, Any], problems: Problems, *, has_labels: bool
+    config: PipelineConfig, reference: Reference, types: dict[str, Any], problems: Problems, *, has_labels: bool = False
 ) -> Iterator[TableBlock]:
     """The spans that arrived since, and, to join, those that the version was trained and evaluated on.
 
