@@ -221,8 +221,11 @@ def test_nothing_to_read(tmp_path: Path) -> None:
     assert Evidence.model_validate_json((tmp_path / "evidence.json").read_text()) == Evidence()
 
 
-def test_partitions_grow_with_the_log() -> None:
-    assert (partitions_of(0), partitions_of(10**9)) == (1, 5)
+def test_partitions_grow_with_the_log_and_the_tables() -> None:
+    table = TableBlock(Block("x", "parquet"), ("x",), {}, is_joined=True)
+    alone = TableBlock(Block("x", "parquet"), ("x",), {})
+    assert (partitions_of(0, []), partitions_of(10**9, [])) == (1, 5)
+    assert (partitions_of(0, [table] * 100), partitions_of(0, [alone] * 100)) == (32, 1)
 
 
 def write_records(path: Path, *records: bytes) -> None:

@@ -10,14 +10,23 @@ from monitor_reports import DAY, MONDAY, check, passed, quality
 from monitoring.config import MonitorConfig, PolicyConfig, Trigger
 from monitoring.evidence import Evidence
 from monitoring.policy import Situation, decide, worse_metric
-from monitoring.report import Action, Decision, LossSums, ServerHealth, State, VersionEvidence, leading
+from monitoring.report import Action, Decision, LossSums, QualityPoint, ServerHealth, State, VersionEvidence, leading
 
 NOW = MONDAY + 30 * DAY
 FAULT = check("distance", is_fault=True, diagnosis="miles became kilometres?")
 DRIFT = check("temp", importance=0.2, diagnosis="values are lower by 20")
 SMALL = check("visib", importance=0.001, diagnosis="")
 MOVED = check("predictions", importance=0.0, diagnosis="")
-WORSE = (quality(0, 0.60, rows=5000), quality(0, 0.5, end=MONDAY + 20 * DAY, is_estimate=True))
+
+
+def period(value: float, apart: float = 0.01, days: int = 8, **changes: Any) -> tuple[QualityPoint, ...]:
+    """Days that differ by so much from one another, and the whole period."""
+    each = [quality(day, value + apart * (-1) ** day, **changes) for day in range(days)]
+    whole = {"end": MONDAY + days * DAY, "rows": 5000, **changes}
+    return (*each, quality(0, value, **whole))
+
+
+WORSE = (*period(0.60), quality(0, 0.5, end=MONDAY + 20 * DAY, is_estimate=True))
 FINE = (quality(0, 0.735, rows=5000),)
 ESTIMATE = (quality(0, 0.50, is_estimate=True),)
 FAILS = ServerHealth(
@@ -45,7 +54,7 @@ def decided(
 ) -> Decision:
     evidence = Evidence(
         rows=900,
-        checks=(*checks, passed("origin")),
+        checks=(*checks, passed("origin", importance=0.0)),
         quality=live,
         new_rows=new_rows,
         new_spans=new_spans,
@@ -82,15 +91,25 @@ def decided(
         ({"live": WORSE, "age_days": 1.0, "losses": {2: 0.8, 20: 0.6}}, Action.RETRAIN, "Retrain: live auc is"),
         ({"live": WORSE, "age_days": 1.0, "earlier": ()}, Action.RETRAIN, "Retrain: live auc is 0.600"),
         ({"live": WORSE, "age_days": 1.0, "checks": (DRIFT,)}, Action.RETRAIN, "Retrain: live auc is 0.600"),
-        ({"live": WORSE}, Action.RETRAIN, "Retrain: live auc is 0.600"),
+        ({"live": WORSE, "age_days": 20.0}, Action.RETRAIN, "Retrain: live auc is 0.600"),
         ({"live": WORSE, "age_days": None}, Action.RETRAIN, "Retrain: live auc is 0.600"),
         ({"live": WORSE, "age_days": -400.0}, Action.ROLL_BACK, "Roll back to version 2"),
-        ({"live": WORSE, "retrain_on": ("drift",)}, Action.KEEP, "Keep, but look: live auc is 0.600"),
+        ({"live": WORSE, "age_days": 20.0, "retrain_on": ("drift",)}, Action.KEEP, "Keep, but look: live auc is 0.600"),
         ({"live": ESTIMATE}, Action.KEEP, "Keep: nothing moved"),
         ({"live": ()}, Action.KEEP, "Keep: nothing moved"),
-        ({"server": FAILS}, Action.ROLL_BACK, "Roll back to version 2: the server fails 3.0% of 1,000 requests"),
+        ({"server": FAILS}, Action.KEEP, "Keep, but look: the server fails 3.0%"),
+        (
+            {"server": FAILS, "age_days": 0.5},
+            Action.ROLL_BACK,
+            "Roll back to version 2: the server fails 3.0% of 1,000 requests",
+        ),
         ({"server": FAILS, "earlier": ()}, Action.KEEP, "Keep, but look: the server fails 3.0%"),
-        ({"server": FAILS, "checks": (FAULT,)}, Action.ROLL_BACK, "Roll back to version 2: the server fails 3.0%"),
+        (
+            {"server": FAILS, "age_days": 0.5, "checks": (FAULT,)},
+            Action.ROLL_BACK,
+            "Roll back to version 2: the server",
+        ),
+        ({"server": FAILS, "checks": (FAULT,)}, Action.BLOCK, "Block: distance"),
         ({"server": FAILS, "most_server_errors": 0.05}, Action.KEEP, "Keep: nothing moved"),
         ({"server": FAILS.model_copy(update={"requests": 99, "errors": 99})}, Action.KEEP, "Keep: nothing moved"),
         (
@@ -100,7 +119,7 @@ def decided(
         ),
         ({"age_days": 29.0, "most_days": 30}, Action.KEEP, "Keep: nothing moved"),
         ({"age_days": 40.0, "most_days": 30, "retrain_on": ("drift",)}, Action.KEEP, "Keep: nothing moved"),
-        ({"new_spans": (13, 14), "retrain_on": ALL}, Action.RETRAIN, "Retrain: span 14 arrived"),
+        ({"new_spans": (13, 14), "retrain_on": ALL}, Action.KEEP, "Keep: nothing moved"),
         ({"new_spans": (13, 14)}, Action.KEEP, "Keep: nothing moved"),
         (
             {"checks": (DRIFT,), "new_rows": 999},
@@ -182,23 +201,22 @@ def test_silence_says_what_it_rests_on() -> None:
 
 def test_a_metric_is_worse_beyond_doubt_and_beyond_what_is_allowed() -> None:
     def worse(value: float, by: float = 0.03, **changes: Any) -> bool:
-        return worse_metric([quality(0, value, **changes)], by) is not None
+        return worse_metric(period(value, **changes), by) is not None
 
-    assert worse(0.68)  # at most 0.70; 0.71 is allowed
-    assert not worse(0.70)  # may be 0.72
+    assert worse(0.68)  # 0.71 is allowed, and days differ by 0.01
+    assert not worse(0.68, apart=0.05)  # days differ by more than what is missing
+    assert not worse(0.705)
     assert not worse(0.68, by=0.05)
+    assert not worse(0.1, days=4)  # too few days to know how much they differ
     assert not worse(0.1, slice="origin=JFK")
     assert not worse(0.1, metric="brier")
     assert not worse(0.1, reference=None)
     rmse = {"metric": "rmse", "reference": 10.0}
-    assert worse(11.0, low=10.5, high=11.5, **rmse)
-    assert not worse(11.0, low=10.2, high=11.8, **rmse)
-    assert not worse(5.0, low=4.0, high=6.0, **rmse)
+    assert worse(11.0, **rmse)
+    assert not worse(11.0, apart=2.0, **rmse)
+    assert not worse(5.0, **rmse)
 
 
 def test_the_whole_period_decides_not_its_best_or_worst_day() -> None:
-    days = [quality(day, 0.5) for day in range(3)]
-    whole = quality(0, 0.74, end=MONDAY + 3 * DAY)
-    assert worse_metric([*days, whole], 0.03) is None
-    good = [quality(day, 0.74) for day in range(3)]
-    assert worse_metric([*good, quality(0, 0.5, end=MONDAY + 3 * DAY)], 0.03).value == 0.5
+    assert worse_metric([*period(0.5)[:-1], quality(0, 0.74, end=MONDAY + 8 * DAY)], 0.03) is None
+    assert worse_metric([*period(0.74)[:-1], quality(0, 0.5, end=MONDAY + 8 * DAY)], 0.03).value == 0.5

@@ -29,7 +29,8 @@ def it(tmp_path: Path) -> Watched:
 def spans(it: Watched, **monitor: Any) -> tuple[list[TableBlock], dict[str, str]]:
     it.change_config(monitor=monitor)
     problems = Problems()
-    found = list(span_tables(it.config, find_served(it.config, None).reference, TYPES, problems))
+    reference, has_labels = find_served(it.config, None).reference, it.config.monitor.labels is not None
+    found = list(span_tables(it.config, reference, TYPES, problems, has_labels=has_labels))
     return found, {each.what: each.where for each in problems.found()}
 
 
