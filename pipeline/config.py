@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 import json
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from data.config import DataConfig
 from models.config import FeaturesConfig, LabelConfig, ModelConfig, TrainingConfig
@@ -39,6 +40,7 @@ class PipelineConfig(Strict):
     monitor: MonitorConfig = MonitorConfig()
     root: Path = Path(".headrace")
     """Holds a folder for each pipeline: metadata, artifacts, logs."""
+    _file: Path | None = PrivateAttr(default=None)
 
     @model_validator(mode="after")
     def _label_is_no_feature(self) -> PipelineConfig:
@@ -51,6 +53,12 @@ class PipelineConfig(Strict):
         if self.training.warm_start and self.data.window is None:
             raise ValueError("training.warm_start needs data.window: without spans no model is earlier than another")
         return self
+
+    @property
+    def argument(self) -> str:
+        """How a command line names this pipeline: two YAML files may give the same name."""
+        is_shipped = self._file is None or self._file.parent == CONFIGS
+        return self.name if is_shipped else shlex.quote(str(self._file))
 
     @property
     def home(self) -> Path:
@@ -90,7 +98,9 @@ def load_config(path: Path) -> PipelineConfig:
         config = PipelineConfig.model_validate(raw)
     except ValidationError as error:
         raise _explain(error, path) from None
-    return _with_absolute_paths(config, _project_root(path))
+    loaded = _with_absolute_paths(config, _project_root(path))
+    loaded._file = path.resolve()
+    return loaded
 
 
 def to_yaml(config: PipelineConfig) -> str:

@@ -125,7 +125,7 @@ def find_served(config: PipelineConfig, version: int | None) -> Served:
     base = require_local(config.push.path)
     pushed = versions(base)
     if not pushed:
-        raise UsageError("Nothing is pushed yet", where=str(base), mend=f"Run it first: headrace run {config.name}")
+        raise UsageError("Nothing is pushed yet", where=str(base), mend=f"Run it first: headrace run {config.argument}")
     if version is not None and version not in pushed:
         known = ", ".join(map(str, pushed))
         raise UsageError(f"There is no version {version}", where=str(base), expected=f"one of {known}")

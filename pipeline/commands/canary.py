@@ -187,7 +187,7 @@ def _tell(console: Console, config: PipelineConfig, state: Canary) -> None:
     )
     console.print(
         f"It is meant for {share} with a canary_share; all others are answered by version {state.stable}. "
-        f"To end it: headrace promote {config.name}, or headrace canary {config.name} --drop REASON.",
+        f"To end it: headrace promote {config.argument}, or headrace canary {config.argument} --drop REASON.",
         soft_wrap=True,
     )
 

@@ -50,7 +50,7 @@ def promote(console: Console, config: PipelineConfig, version: int | None = None
     else:
         console.print(
             f"Restored version {version} of {config.name}, but version {newest} is newer and goes on answering. "
-            f"To answer from the restored one: headrace rollback {config.name} --to {version}.",
+            f"To answer from the restored one: headrace rollback {config.argument} --to {version}.",
             soft_wrap=True,
         )
     return ExitCode.OK
@@ -62,7 +62,7 @@ def _already(console: Console, config: PipelineConfig, base_path: Path, version:
         raise UsageError(
             f"Version {version} is published, but version {newest} is newer and answers",
             where=str(base_path),
-            mend=f"To answer from the older one: headrace rollback {config.name} --to {version}.",
+            mend=f"To answer from the older one: headrace rollback {config.argument} --to {version}.",
         )
     update_labels(config, base_path)
     console.print(f"Version {version} of {config.name} is the newest already; nothing was changed.", soft_wrap=True)

@@ -47,7 +47,8 @@ def rollback(
         soft_wrap=True,
     )
     console.print(
-        f"The same model is not pushed again. To bring it back: headrace promote {config.name} {done.versions[-1]}.",
+        "The same model is not pushed again. "
+        f"To bring it back: headrace promote {config.argument} {done.versions[-1]}.",
         soft_wrap=True,
     )
     return ExitCode.OK

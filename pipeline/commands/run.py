@@ -169,7 +169,7 @@ def _conclude(
     report.error = "; ".join(str(error) for error in runner.errors.values())
     report.seconds = time.monotonic() - started
     if code is ExitCode.OK:
-        outcome, report.headline = "succeeded", _pushed_line(history, report)
+        outcome, report.headline = "succeeded", _pushed_line(config, history, report)
     elif closed and not runner.errors:
         gates = " and the ".join(verdict.gate.value for verdict in closed)
         outcome = "stopped"
@@ -194,7 +194,7 @@ def _exit_code(runner: LocalRunner, closed: list[Verdict]) -> ExitCode:
     return ExitCode.NODE if idle else ExitCode.OK
 
 
-def _pushed_line(history: History, report: RunReport) -> str:
+def _pushed_line(config: PipelineConfig, history: History, report: RunReport) -> str:
     pusher = report.nodes["Pusher"]
     if pusher.state not in (State.DONE, State.CACHED):
         return f"Done in {report.seconds:.0f} s; nothing was to be pushed."
@@ -204,7 +204,7 @@ def _pushed_line(history: History, report: RunReport) -> str:
     if mark is not None:
         return (
             f"Not pushed: this model is version {version}, which was rolled back ({mark.reason}). To bring it back: "
-            f"headrace promote {history.pipeline} {version}. Done in {report.seconds:.0f} s."
+            f"headrace promote {config.argument} {version}. Done in {report.seconds:.0f} s."
         )
     place, seconds = f"version {version} in {base_path}", f"{report.seconds:.0f} s"
     tried = " It is tried on a share of the traffic." if trial is not None and trial.version == version else ""

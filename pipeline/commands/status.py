@@ -27,7 +27,7 @@ def status(console: Console, config: PipelineConfig, most_runs: int) -> ExitCode
         close_killed(config.home)
     reports = load_reports(config.home)
     if not reports:
-        console.print(f"{config.name} has not run yet: headrace run {config.name}")
+        console.print(f"{config.name} has not run yet: headrace run {config.argument}")
         return ExitCode.OK
     show_runs(console, reports[-most_runs:])
     history = History(open_store(config.home), config.name)

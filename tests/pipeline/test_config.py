@@ -37,7 +37,7 @@ def test_resolved_configuration_is_a_configuration_again(tmp_path: Path) -> None
     config = load_config(find_config("flights"))
     path = tmp_path / "again.yaml"
     path.write_text(to_yaml(config))
-    assert load_config(path) == config
+    assert to_yaml(load_config(path)) == to_yaml(config)
 
 
 def change(raw: dict, key: str, value: object) -> None:
@@ -113,3 +113,12 @@ def test_every_default_is_shown() -> None:
     shown = yaml.safe_load(to_yaml(load_config(find_config("flights"))))
     assert shown["training"]["learning_rate"] == 1e-3
     assert set(shown) == {field.alias or name for name, field in PipelineConfig.model_fields.items()}
+
+
+def test_a_command_names_the_file_that_was_given(tmp_path: Path) -> None:
+    shipped = load_config(find_config("flights"))
+    assert shipped.argument == "flights"
+    other = tmp_path / "my flights.yaml"
+    other.write_text(find_config("flights").read_text())
+    assert load_config(other).argument == f"'{other}'"  # the name alone would be the shipped pipeline
+    assert load_config(other).model_copy(update={"root": tmp_path}).argument == f"'{other}'"

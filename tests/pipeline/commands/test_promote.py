@@ -45,7 +45,7 @@ def test_one_that_is_not_the_newest_does_not_answer(tmp_path):
     ("version", "told"),
     [
         (None, "nothing to promote.*name it: 30"),
-        (10, "version 20 is newer and answers.*headrace rollback flights --to 10"),
+        (10, "version 20 is newer and answers.*headrace rollback .*flights.yaml --to 10"),
         (40, "Version 40 is not rolled back.*one of 30"),
     ],
 )

@@ -17,7 +17,7 @@ def test_the_newest_by_default(tmp_path):
     assert states(it.base_path) == ([10, 20], [30])
     first, second = it.said.splitlines()
     assert first.startswith("Rolled back version 30 of flights: servers answer from version 20 once")
-    assert "headrace promote flights 30" in second
+    assert f"headrace promote {it.config.argument} 30" in second
     mark = rolled_back(it.base_path)[30]
     assert (mark.reason, mark.by, mark.to) == ("the AUC fell", "a person", 20)
 
