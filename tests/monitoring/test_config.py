@@ -11,7 +11,7 @@ from monitoring.config import MonitorConfig, Trigger
 def test_without_a_word_it_judges_and_joins_nothing() -> None:
     config = MonitorConfig()
     assert (config.identifier, config.labels, config.webhook, config.canary) == ((), None, None, None)
-    assert config.policy.retrain_on == (Trigger.DRIFT, Trigger.QUALITY, Trigger.AGE)
+    assert config.policy.retrain_on == (Trigger.NEW_SPAN, Trigger.DRIFT, Trigger.QUALITY, Trigger.AGE)
 
 
 @pytest.mark.parametrize(
