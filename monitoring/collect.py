@@ -60,6 +60,8 @@ class TableBlock:
     """Whether it may hold what requests are joined with."""
     required: tuple[str, ...] = ()
     """Rows without a value in one of these are left out, as they were in training."""
+    labels_requests: bool = True
+    """Whether its label is that of the requests that it is joined with."""
 
 
 @dataclass(frozen=True)
@@ -248,6 +250,7 @@ class _ReadTables(beam.DoFn):
         plan, problems = self._plan, Problems()
         watched = [*plan.features, plan.label]
         present = [each.name for each in watched if each.name in table.columns]
+        joined = [name for name in present if table.labels_requests or name != plan.label.name]
         # a feature that the table lacks is missing in all its rows; a label that it lacks is still to come
         bins = {key: each for key, each in plan.bins.items() if key[0] != plan.label.name or key[0] in present}
         generator = _generator(f"{table.block.path}:{table.block.row_group}")
@@ -262,7 +265,7 @@ class _ReadTables(beam.DoFn):
                 if table.span is not None:
                     part = part + Part.of(rows, None, watched, bins, plan.share, generator)
                 if table.is_joined:
-                    for number, each in partition(select(rows, present), plan.join.identifier, plan.partitions):
+                    for number, each in partition(select(rows, joined), plan.join.identifier, plan.partitions):
                         yield beam.pvalue.TaggedOutput(_JOIN, (number, each))
         except HeadraceError as error:
             problems.add(f"a table that cannot be read: {error.what}", table.block.path)

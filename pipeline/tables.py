@@ -25,12 +25,12 @@ def span_tables(
         reference: Of the version.
         types: The type of each column, for CSV.
         problems: Is told of what is passed over: spans that cannot be listed, a damaged file, columns that lack.
-        has_labels: Whether labels arrive by themselves: then those of the spans are not read.
+        has_labels: Whether labels arrive by themselves: then a request is not joined with those of the spans.
     """
     own = set(reference.profile.spans.tolist())
     identifier = config.monitor.identifier
-    names = (each.name for each in reference.profile.features)
-    watched = [name for name in names if not (has_labels and name == reference.label)]
+    watched = [each.name for each in reference.profile.features]
+    expected = {*watched} - ({reference.label} if has_labels else set())
     required = tuple(drop.missing for drop in config.data.drop)
     for span in _listed(config.data.source, problems):
         is_new = config.data.window is not None and span.number > reference.profile.newest_span
@@ -39,12 +39,12 @@ def span_tables(
             info = _inspected(path, config.data.source, types, problems)
             if info is None:
                 continue
-            if lacking := sorted(set(watched) - set(info.columns)):
+            if lacking := sorted(expected - set(info.columns)):
                 problems.add("a file of a span lacks columns", f"{path}: {', '.join(lacking)}")
             columns, number = _present((*watched, *required), info), span.number if is_new else None
             can_join = is_joined and all(name in info.columns for name in identifier)
             for block in info.blocks if columns and (is_new or can_join) else ():
-                yield TableBlock(block, columns, types, number, can_join, _present(required, info))
+                yield TableBlock(block, columns, types, number, can_join, _present(required, info), not has_labels)
 
 
 def label_tables(

@@ -83,6 +83,11 @@ def test_a_label_may_come_by_itself(it: Watched) -> None:
     assert (found[-1].span, problems) == (5, {})
 
 
+def test_labels_of_their_own_stand_for_those_of_the_spans(it: Watched) -> None:
+    assert all(each.labels_requests for each in spans(it)[0])
+    assert not any(each.labels_requests for each in spans(it, labels={"path": "labels/*.parquet"})[0])
+
+
 def test_a_block_for_each_row_group(it: Watched) -> None:
     it.write_span(5, LIVE)
     pq.write_table(LIVE, it.span_path(5), row_group_size=100)
