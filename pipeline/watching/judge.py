@@ -82,7 +82,7 @@ class Judge:
             return
         self.failure, self.decision = ExitCode.OK, decision
         self.teller.state("look", None)
-        self.teller.state("decision", f"{decision.action.value}: {decision.headline}" if decision else None)
+        self.teller.state("decision", decision.headline if decision else None)
         if decision is not None and decision.action is Action.ROLL_BACK:
             self._go_back(decision)
 
