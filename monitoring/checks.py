@@ -10,6 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy import stats
@@ -113,6 +114,13 @@ class _Judge:
         # the same data is judged alike every time
         self._generator = np.random.default_rng(zlib.crc32(repr((key[0], key[1].value)).encode()))
 
+    @cached_property
+    def _window_draws(self) -> Draws | None:
+        return self._draw(Against.WINDOW)
+
+    def _draw(self, against: Against) -> Draws | None:
+        return draw(self._blocks, self._profile.spans, self._drawn_rows, against, self._generator)
+
     def values(self, bound: Bound | None) -> list[Check]:
         """How far the distribution of the present values is from the window's, and from the last span's."""
         measure = bound.measure if bound else Measure.L_INFINITY if self._is_category() else Measure.JENSEN_SHANNON
@@ -122,7 +130,7 @@ class _Judge:
         is_relation = self._bins.kind is Kind.RELATION
         for against in (Against.WINDOW,) if is_relation else Against:
             if bound is None:
-                draws = draw(self._blocks, self._profile.spans, self._drawn_rows, against, self._generator)
+                draws = self._window_draws if against is Against.WINDOW else self._draw(against)
                 if draws is None:
                     continue
                 limit = self._limit(draws, distance, measure)
@@ -144,7 +152,7 @@ class _Judge:
         def change(reference: np.ndarray, current: np.ndarray) -> np.ndarray:
             return np.asarray(np.abs(shares(reference)[..., -1] - shares(current)[..., -1]))
 
-        draws = draw(self._blocks, self._profile.spans, self._drawn_rows, Against.WINDOW, self._generator)
+        draws = self._window_draws
         if draws is None:
             return []
         limit = self._limit(draws, change, Measure.SHARE_CHANGE)

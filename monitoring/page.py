@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from monitoring import formats
 from monitoring.charts import distributions, timelines
-from monitoring.report import Check, QualityPoint, Report, State
+from monitoring.report import Check, QualityPoint, Report, State, of_whole_period
 
 PAGE_FILE = "report.html"
 
@@ -113,8 +113,7 @@ def _metrics(quality: Iterable[QualityPoint]) -> Iterable[dict[str, Any]]:
 
 
 def _quality_chart(metric: str, name: str, points: Sequence[QualityPoint]) -> dict[str, Any]:
-    longest = max(point.end - point.start for point in points)
-    of_period = [point for point in points if point.end - point.start == longest]
+    of_period = of_whole_period(points)
     windows = sorted((point for point in points if point not in of_period), key=lambda point: point.start) or of_period
     told = min(of_period, key=lambda point: (point.is_estimate, -point.end))  # what is measured, if anything is
     shown = [

@@ -15,7 +15,17 @@ from monitoring.config import MonitorConfig, PolicyConfig, Trigger
 from monitoring.evidence import Evidence
 from monitoring.quality import HIGHER_IS_BETTER, Moments
 from monitoring.reference import PREDICTIONS
-from monitoring.report import Action, Check, Comparison, Decision, QualityPoint, ServerHealth, State, leading
+from monitoring.report import (
+    Action,
+    Check,
+    Comparison,
+    Decision,
+    QualityPoint,
+    ServerHealth,
+    State,
+    leading,
+    of_whole_period,
+)
 from monitoring.slicing import ALL_EXAMPLES
 
 _DAY = 86_400.0
@@ -104,7 +114,7 @@ def worse_metric(quality: Sequence[QualityPoint], worse_by: float) -> QualityPoi
         for point in quality
         if point.metric in DECIDING_METRICS and point.slice == ALL_EXAMPLES and not point.is_estimate
     ]
-    whole = max(measured, key=lambda point: (point.end - point.start, point.end), default=None)
+    whole = max(of_whole_period(measured), key=lambda point: point.end, default=None)
     windows = [point.value for point in measured if point is not whole]
     if whole is None or not whole.reference or len(windows) < _FEWEST_WINDOWS:
         return None
@@ -151,9 +161,7 @@ def _better_before(evidence: Evidence, situation: Situation) -> str:
 
 def _is_young(situation: Situation, config: MonitorConfig, windows: int) -> bool:
     """Whether the version was pushed so few windows of time ago that it, not time, is the suspect."""
-    if situation.pushed_at is None:
-        return False
-    return situation.now - situation.pushed_at <= windows * config.window_hours * 3600
+    return situation.pushed_at is not None and _age(situation) <= windows * config.window_hours * 3600
 
 
 def _age(situation: Situation) -> float:

@@ -108,6 +108,13 @@ class QualityPoint(Strict):
     """Whether there were no labels: estimated from calibrated scores."""
 
 
+def of_whole_period(points: Iterable[QualityPoint]) -> list[QualityPoint]:
+    """The points over the longest time: of a report, those of its whole period."""
+    points = list(points)
+    longest = max((point.end - point.start for point in points), default=0.0)
+    return [point for point in points if point.end - point.start == longest]
+
+
 class Volume(Strict):
     """How many requests a window holds, and the mean prediction."""
 

@@ -124,7 +124,7 @@ def _nodes(config: PipelineConfig, accepted: Accepted) -> list[BaseNode]:
         schema=schema_gen.outputs["schema"],
         config=config.gates.data.model_dump_json(),
         accepted=_accepted(accepted, GateName.DATA),
-        code=_gate_code("data"),
+        code=_gate_code("data", "drift"),
     )
 
     with Passed(data_gate):
@@ -258,5 +258,6 @@ def _accepted(accepted: Accepted, gate: GateName) -> str:
     return json.dumps(accepted.get(gate, {}), sort_keys=True)
 
 
-def _gate_code(gate: str) -> str:
-    return code_fingerprint("pipeline/components/gate.py", "pipeline/gates/verdict.py", f"pipeline/gates/{gate}.py")
+def _gate_code(*gates: str) -> str:
+    modules = (f"pipeline/gates/{gate}.py" for gate in gates)
+    return code_fingerprint("pipeline/components/gate.py", "pipeline/gates/verdict.py", *modules)

@@ -28,8 +28,6 @@ from serving.versions import (
     versions,
 )
 
-__all__ = ["MANIFEST", "PROVENANCE", "Pushed", "digest_of", "push", "read_manifest", "versions"]
-
 _INCOMING = ".incoming-"
 _PUSH = "headrace push"
 

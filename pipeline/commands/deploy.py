@@ -27,7 +27,7 @@ from serving.deploy.settings import (
     resource_name_of,
 )
 from serving.deploy.write import Written, write_files
-from serving.push import versions
+from serving.versions import versions
 
 _MEMORY_UNITS = {"Mi": 1, "Gi": 1024}
 

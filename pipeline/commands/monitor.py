@@ -16,7 +16,7 @@ from rich.text import Text
 from monitoring.alerts import post
 from monitoring.page import PAGE_FILE
 from monitoring.policy import DECIDING_METRICS
-from monitoring.report import REPORT_FILE, Action, Check, QualityPoint, Report
+from monitoring.report import REPORT_FILE, Action, Check, QualityPoint, Report, of_whole_period
 from pipeline.config import PipelineConfig
 from pipeline.decisions import record
 from pipeline.looking import LookOptions, look
@@ -130,8 +130,7 @@ def _alarms(alarms: tuple[Check, ...]) -> Table:
 
 def _main_metric(quality: tuple[QualityPoint, ...]) -> list[QualityPoint]:
     """Over the whole period: the metric that decides, by slice."""
-    longest = max((point.end - point.start for point in quality), default=0.0)
-    return [point for point in quality if point.end - point.start == longest and point.metric in DECIDING_METRICS]
+    return [point for point in of_whole_period(quality) if point.metric in DECIDING_METRICS]
 
 
 def _quality_line(point: QualityPoint) -> str:

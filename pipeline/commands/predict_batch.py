@@ -25,7 +25,7 @@ from schema.errors import ConfigError, DataError, ExitCode, UsageError
 from serving.batch import QUARANTINE, Block, score
 from serving.batch_model import EXAMPLES, VERSION_COLUMN, Plan, read_signature
 from serving.client import Signature
-from serving.push import versions
+from serving.versions import versions
 
 _SUFFIXES = {".parquet": "parquet", ".csv": "csv", ".tfrecord": "tfrecord", ".gz": "tfrecord"}
 _SERVE_EXAMPLES = "serve_examples"

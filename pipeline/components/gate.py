@@ -64,13 +64,14 @@ def DataGate(
         split: _read_anomalies(Path(anomalies.uri) / f"Split-{split}")
         for split in artifact_utils.decode_split_names(anomalies.split_names)
     }
+    bounds = DataGateConfig.model_validate_json(config)
     findings = data_findings(
         by_split,
         load_schema(Path(schema.uri) / SCHEMA_FILE),
         json.loads(examples.get_string_custom_property(COUNTS)),
-        DataGateConfig.model_validate_json(config),
+        bounds,
     )
-    findings += drift_findings(load_checks(Path(drift.uri)), DataGateConfig.model_validate_json(config))
+    findings += drift_findings(load_checks(Path(drift.uri)), bounds)
     _publish(decide(GateName.DATA, findings, json.loads(accepted)), verdict)
     verdict.set_int_custom_property(EXAMPLES_ID, examples.id)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schema.errors import UsageError
-from serving.push import versions
+from serving.versions import versions
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,9 @@ from pipeline.components.infra_validator import trainer_predictions
 from pipeline.metadata import open_store
 from schema.errors import ExitCode
 from serving.client import Client
-from serving.push import PROVENANCE, read_manifest, versions
 from serving.records import read_records
 from serving.session_model import SessionModel
+from serving.versions import PROVENANCE, read_manifest, versions
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from e2e_tools import headrace, states
 from projects import Project, make_project
 
 from schema.errors import ExitCode
-from serving.push import versions
+from serving.versions import versions
 
 
 @pytest.fixture(scope="module")

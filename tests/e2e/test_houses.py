@@ -10,8 +10,8 @@ import pytest
 from e2e_tools import headrace
 
 from schema.errors import ExitCode
-from serving.push import versions
 from serving.session_model import SessionModel
+from serving.versions import versions
 
 SCHEMA = """
 default_environment: "TRAINING"

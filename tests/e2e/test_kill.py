@@ -10,14 +10,14 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from e2e_tools import COMMAND, ENVIRONMENT, headrace, states
+from e2e_tools import COMMAND, ENVIRONMENT, headrace, states, wait_until_none
 from ml_metadata.proto import metadata_store_pb2 as pb
 from projects import Project, make_project
 
 from pipeline.metadata import History, open_store
 from pipeline.runners.report import load_reports
 from schema.errors import ExitCode
-from serving.push import versions
+from serving.versions import versions
 
 SLOW_NODES = ("ExampleGen", "StatisticsGen", "Transform", "Trainer", "InfraValidator", "Evaluator")
 """Nodes that run for long enough to be caught at it on any machine; the others are killed when they are caught."""
@@ -50,27 +50,6 @@ def signal_during(project: Project, node: str, number: signal.Signals) -> tuple[
             return False, process
         time.sleep(0.002)
     return False, process
-
-
-def processes_of(project: Project) -> list[str]:
-    """Command lines of the processes that work on a project: forked nodes keep the runner's, checks name its files."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            command = path.read_bytes().replace(b"\0", b" ").decode()
-            is_zombie = ") Z " in (path.parent / "stat").read_text()
-        except OSError:
-            continue
-        if str(project.folder) in command and not is_zombie and "pytest" not in command:
-            found.append(command)
-    return found
-
-
-def wait_until_none(project: Project) -> list[str]:
-    deadline = time.monotonic() + 5
-    while (left := processes_of(project)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return left
 
 
 @pytest.fixture(scope="module")

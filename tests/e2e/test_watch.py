@@ -7,18 +7,17 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from e2e_tools import COMMAND, ENVIRONMENT, headrace
+from e2e_tools import COMMAND, ENVIRONMENT, headrace, wait_until_none
 from ml_metadata.proto import metadata_store_pb2 as pb
 from projects import REPOSITORY, Project, make_project
 
 from pipeline.metadata import History, open_store
 from pipeline.runners.report import load_reports
 from schema.errors import ExitCode
-from serving.push import read_manifest, versions
+from serving.versions import read_manifest, versions
 
 ROWS = 400
 EXPECTED = {"running", "killed", "succeeded"}
@@ -67,26 +66,6 @@ def running(span: int, node: str) -> Callable[[Project], bool]:
 
 def done(span: int) -> Callable[[Project], bool]:
     return lambda project: any(each.newest == span and each.has_decided for each in load_reports(project.home))
-
-
-def processes_of(project: Project) -> list[str]:
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            command = path.read_bytes().replace(b"\0", b" ").decode()
-            is_zombie = ") Z " in (path.parent / "stat").read_text()
-        except OSError:
-            continue
-        if str(project.folder) in command and not is_zombie and "pytest" not in command:
-            found.append(command)
-    return found
-
-
-def wait_until_none(project: Project) -> list[str]:
-    deadline = time.monotonic() + 10
-    while (left := processes_of(project)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return left
 
 
 def deliver(project: Project, number: int) -> None:

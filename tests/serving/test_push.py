@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from serving.push import MANIFEST, PROVENANCE, digest_of, push, read_manifest, versions
+from serving.push import digest_of, push
+from serving.versions import MANIFEST, PROVENANCE, read_manifest, versions
 
 REPOSITORY = Path(__file__).parents[2]
 NOW = 1_700_000_000.5

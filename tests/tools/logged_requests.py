@@ -12,9 +12,9 @@ from tensorflow_serving.apis import predict_pb2
 from monitoring.reference import REFERENCE, Reference
 from monitoring.rows import as_rows
 from monitoring.scoring import raw_inputs
-from serving.push import PROVENANCE
 from serving.request_log import log_metadata, prediction_log
 from serving.session_model import SessionModel
+from serving.versions import PROVENANCE
 
 
 def write_log(
