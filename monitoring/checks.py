@@ -8,7 +8,7 @@ silent. A threshold in the reviewed schema (`skew_comparator`, `drift_comparator
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,12 +16,14 @@ import numpy as np
 from scipy import stats
 from tensorflow_metadata.proto.v0 import schema_pb2
 
+from models.features import Feature
 from monitoring.bins import Bins, Kind, readable
 from monitoring.diagnosis import CategoricalSummary
 from monitoring.measures import DISTANCES, Bound, Measure, schema_bound, shares
 from monitoring.null import Against, Draws, Statistic, draw, threshold
 from monitoring.profile import Counts, Key, Profile
 from monitoring.report import MISMATCH, UNSEEN, Check, Comparison, Distribution, State
+from monitoring.rows import is_number
 
 LEAST_CHANGE = {
     Measure.JENSEN_SHANNON: 0.02,
@@ -100,6 +102,18 @@ def compare(profile: Profile, current: Counts, setting: Setting) -> list[Check]:
         if bins.kind in _NUMBERS:
             checks.append(judge.outside())
     return checks
+
+
+def require_comparators(schema: schema_pb2.Schema, features: Iterable[Feature]) -> None:
+    """Checks what the schema says of how features are compared, before anything is read.
+
+    Raises:
+        SchemaError: A comparator does not fit its feature.
+    """
+    known = {feature.name: feature for feature in features}
+    for feature in schema.feature:
+        for comparator in COMPARATORS.values() if feature.name in known else ():
+            schema_bound(feature, comparator, is_number=is_number(known[feature.name]))
 
 
 class _Judge:

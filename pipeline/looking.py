@@ -9,18 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tensorflow_metadata.proto.v0 import schema_pb2
-
 from data.encoding import ARROW_TYPES
-from monitoring.bins import Kind
-from monitoring.checks import COMPARATORS
+from monitoring.checks import require_comparators
 from monitoring.collect import CollectPlan, collect, partitions_of
 from monitoring.config import require_features
 from monitoring.evidence import Evidence
 from monitoring.join import JoinPlan
 from monitoring.judge import JudgePlan
 from monitoring.logs import LogFile, find_logs
-from monitoring.measures import schema_bound
 from monitoring.policy import Situation, decide
 from monitoring.problems import Problems
 from monitoring.reference import REFERENCE, Reference
@@ -135,15 +131,6 @@ def find_served(config: PipelineConfig, version: int | None) -> Served:
     return Served(chosen, reference, read_manifest(base / str(chosen)), provenance / SCHEMA_FILE, tuple(pushed))
 
 
-def _require_comparators(schema: schema_pb2.Schema, reference: Reference) -> None:
-    """Before anything is read: an error that is raised within Beam loses its type."""
-    in_schema = {feature.name: feature for feature in schema.feature}
-    for bins in reference.profile.bins.values():
-        feature = in_schema.get(bins.feature)
-        for comparator in COMPARATORS.values() if feature is not None else ():
-            schema_bound(feature, comparator, is_number=bins.kind is not Kind.CATEGORIES)
-
-
 def _gather(config: PipelineConfig, options: LookOptions, served: Served, beam_args: tuple[str, ...]) -> Evidence:
     reference, monitor = served.reference, config.monitor
     log_folder = options.log or (config.serve.request_log.path if config.serve.request_log else None)
@@ -167,7 +154,7 @@ def _gather(config: PipelineConfig, options: LookOptions, served: Served, beam_a
         losses_since=trial.since if trial is not None else 0.0,
     )
     schema = load_schema(served.schema_path)
-    _require_comparators(schema, reference)
+    require_comparators(schema, reference.profile.features)  # an error that is raised within Beam loses its type
     judging = JudgePlan(reference, served.version, monitor, schema.SerializeToString())
     types = {feature.name: ARROW_TYPES[feature.type] for feature in schema.feature}
     problems = Problems()

@@ -13,10 +13,8 @@ from data.encoding import ARROW_TYPES, fits
 from data.readers import FileInfo, inspect
 from data.spans import Window, find_window
 from models.features import label_feature, model_features
-from monitoring.checks import COMPARATORS
+from monitoring.checks import require_comparators
 from monitoring.config import require_features
-from monitoring.measures import schema_bound
-from monitoring.rows import is_number
 from pipeline.config import PipelineConfig
 from pipeline.gates.metrics import METRICS
 from schema.contract import SERVING, in_environment, load_schema
@@ -110,10 +108,7 @@ def _monitor_names_features(config: PipelineConfig, schema: schema_pb2.Schema) -
 
 def _comparators_fit_features(config: PipelineConfig, schema: schema_pb2.Schema) -> None:
     features = [*model_features(schema, config.features, config.label.name), label_feature(config.label.name, schema)]
-    in_schema = {feature.name: feature for feature in schema.feature}
-    for feature in features:
-        for comparator in COMPARATORS.values():
-            schema_bound(in_schema[feature.name], comparator, is_number=is_number(feature))
+    require_comparators(schema, features)
 
 
 def _bounds_fit_task(config: PipelineConfig, schema: schema_pb2.Schema) -> None:
