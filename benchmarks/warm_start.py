@@ -31,6 +31,7 @@ from models.trainer import examples_dataset, load_keras_model, run_fn
 from pipeline.config import PipelineConfig, find_config, load_config, to_yaml
 from pipeline.metadata import History, open_store
 from schema.contract import load_schema
+from storage.places import at
 
 SEEDS = EPOCHS = (1, 2, 3)
 
@@ -53,14 +54,14 @@ def transform(newest: int, folder: Path) -> tuple[PipelineConfig, Window]:
     with (folder / "output.log").open("ab") as log:
         subprocess.run(command, stdout=log, stderr=log, check=True)
     config = load_config(path)
-    history = History(open_store(config.home), config.name)
+    history = History(open_store(config.home, config.metadata), config.name)
     outputs = history.artifacts(history.executions_of_node("Transform")[-1].id, pb.Event.OUTPUT)
     return config, Window(outputs["transform_graph"][0].uri, outputs["transformed_examples"][0].uri)
 
 
 def train(config: PipelineConfig, window: Window, out: Path, base: Path | None, **training: Any) -> dict[str, float]:
     """Trains one model into `out`; gives its metrics on the newest span."""
-    features = model_features(load_schema(config.schema_path), config.features, config.label.name)
+    features = model_features(load_schema(at(config.schema_path)), config.features, config.label.name)
     (out / "run").mkdir(parents=True)
     arguments = FnArgs(
         train_files=[f"{window.examples}/Split-train/*"],

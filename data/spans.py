@@ -167,13 +167,13 @@ def fingerprint(spans: Iterable[Span]) -> str:
 
 
 def _content(path: str) -> bytes:
-    if FileSystems.get_scheme(path) is not None:
-        return str(FileSystems.checksum(path)).encode()
     digest = hashlib.sha256()
     try:
+        if FileSystems.get_scheme(path) is not None:
+            return str(FileSystems.checksum(path)).encode()
         with Path(path).open("rb") as file:
             while block := file.read(_BLOCK):
                 digest.update(block)
-    except OSError as error:
+    except (OSError, BeamIOError) as error:
         raise DataError("A source file cannot be read", where=path, received=str(error)) from None
     return digest.digest()

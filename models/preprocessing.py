@@ -16,6 +16,7 @@ import tensorflow_transform as tft
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from models.features import Feature, Role
+from models.vocabularies import vocabulary_files
 
 MISSING_SUFFIX = "_missing"
 """A numeric, boolean or time feature `x` has a companion `x_missing`: 1.0 where the value is missing."""
@@ -47,9 +48,10 @@ def preprocessing_fn(inputs: dict[str, tf.Tensor | tf.SparseTensor], custom_conf
     label = custom_config["label"]
     dense = _dense({feature.name: inputs[feature.name] for feature in features})
     outputs = _standardized([(each, *dense[each.name]) for each in features if each.role is Role.NUMERIC])
+    outputs |= _looked_up([(each, *dense[each.name]) for each in features if each.role is Role.VOCABULARY])
     for feature in features:
-        if feature.role is not Role.NUMERIC:
-            outputs.update(_TRANSFORMS[feature.role](feature, *dense[feature.name]))
+        if feature.role in _TRANSFORMS:
+            outputs |= _TRANSFORMS[feature.role](feature, *dense[feature.name])
     # By itself, since TFT drops what depends on an input that is not given, and a request carries no label.
     values, _ = _dense({label: inputs[label]})[label]
     outputs[label] = tf.cast(values, tf.float32)
@@ -119,16 +121,6 @@ def _first_values(columns: list[tf.SparseTensor]) -> tuple[tf.Tensor, tf.Tensor]
     return matrix(first.values), matrix(tf.ones_like(first.values, tf.bool))
 
 
-def _only(values: tf.Tensor, there: tf.Tensor) -> tf.SparseTensor:
-    """A sparse [batch, 1] of the values that are there: what an analyzer should see."""
-    rows = tf.where(there)
-    return tf.SparseTensor(
-        tf.concat([rows, tf.zeros_like(rows)], axis=1),
-        tf.boolean_mask(values, there),
-        [tf.size(values, tf.int64), 1],
-    )
-
-
 def _flag(there: tf.Tensor) -> tf.Tensor:
     return 1.0 - tf.cast(there, tf.float32)
 
@@ -154,6 +146,17 @@ def _standardized(numbers: list[tuple[Feature, tf.Tensor, tf.Tensor]]) -> Tensor
     return dict(zip(names + flags, tf.unstack(standard, axis=1) + tf.unstack(_flag(there), axis=1), strict=True))
 
 
+def _looked_up(columns: list[tuple[Feature, tf.Tensor, tf.Tensor]]) -> Tensors:
+    """All features with a learned vocabulary: they too share an analyzer."""
+    if not columns:
+        return {}
+    features, values, there = zip(*columns, strict=True)
+    texts = [_text_of(each) for each in values]
+    files = vocabulary_files(features, tf.stack(texts), tf.stack(there))
+    ids = [tft.apply_vocabulary(text, file, num_oov_buckets=1) for text, file in zip(texts, files, strict=True)]
+    return {feature.name: _id(each + 1, known) for feature, each, known in zip(features, ids, there, strict=True)}
+
+
 def _boolean(feature: Feature, values: tf.Tensor, there: tf.Tensor) -> Tensors:
     is_true = values == feature.values[0] if feature.type == schema_pb2.BYTES else values != 0
     return {feature.name: tf.cast(is_true & there, tf.float32), feature.name + MISSING_SUFFIX: _flag(there)}
@@ -168,13 +171,6 @@ def _categorical(feature: Feature, values: tf.Tensor, there: tf.Tensor) -> Tenso
             default_value=len(feature.values) + 1,
         )
     return {feature.name: _id(table.lookup(values), there)}
-
-
-def _vocabulary(feature: Feature, values: tf.Tensor, there: tf.Tensor) -> Tensors:
-    seen = _only(_text_of(values), there)
-    vocabulary = tft.vocabulary(seen, top_k=feature.size, vocab_filename=feature.name)
-    ids = tft.apply_vocabulary(_text_of(values), vocabulary, num_oov_buckets=1)
-    return {feature.name: _id(ids + 1, there)}
 
 
 def _hashed(feature: Feature, values: tf.Tensor, there: tf.Tensor) -> Tensors:
@@ -211,7 +207,6 @@ def _id(ids: tf.Tensor, there: tf.Tensor) -> tf.Tensor:
 _TRANSFORMS: dict[Role, Callable[[Feature, tf.Tensor, tf.Tensor], Tensors]] = {
     Role.BOOLEAN: _boolean,
     Role.CATEGORICAL: _categorical,
-    Role.VOCABULARY: _vocabulary,
     Role.HASHED: _hashed,
     Role.TIME: _time,
     Role.TEXT: _text,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from models.preprocessing import id_count, input_shapes
 from models.signatures import ServedModel
 from models.warm_start import begin, leave, meaning_of
 from schema.errors import DataError
+from storage.places import Place, at, local_copy, upload
 
 KERAS_MODEL = "model.keras"
 """The trained Keras model in the model-run folder: the trainer's own, before any export."""
@@ -29,6 +31,9 @@ HISTORY = "history.csv"
 
 _SHUFFLE_BUFFER = 50_000
 _BLOCK = 16
+_OPEN_FILES = 128
+"""At once, each with its buffers and its connection."""
+
 _STEPS_PER_EXECUTION = 32
 
 
@@ -54,15 +59,16 @@ def run_fn(fn_args: FnArgs) -> None:
     model = build(architecture, model_inputs(features, transform))
     meaning = meaning_of(model, features, label, transform)
     start = begin(model, meaning, training, fn_args.base_model)
-    start.save(Path(fn_args.model_run_dir))
+    start.save(at(fn_args.model_run_dir))
     compile_model(model, label, training)
     model.summary(print_fn=logging.info)
     train = examples_dataset(fn_args.train_files, transform, label.name, training, shuffle=True)
-    history = keras.callbacks.CSVLogger(Path(fn_args.model_run_dir) / HISTORY)
-    model.fit(train, epochs=start.epochs, verbose=2, callbacks=[history])
-    model.evaluate(examples_dataset(fn_args.eval_files, transform, label.name, training, shuffle=False), verbose=2)
-
-    model.save(Path(fn_args.model_run_dir) / KERAS_MODEL)
+    with tempfile.TemporaryDirectory(prefix="headrace-") as model_run:  # Keras writes to this machine only
+        history = keras.callbacks.CSVLogger(Path(model_run, HISTORY))
+        model.fit(train, epochs=start.epochs, verbose=2, callbacks=[history])
+        model.evaluate(examples_dataset(fn_args.eval_files, transform, label.name, training, shuffle=False), verbose=2)
+        model.save(Path(model_run, KERAS_MODEL))
+        upload(Path(model_run), at(fn_args.model_run_dir))
     ServedModel(model, transform, features, label.task).save(fn_args.serving_model_dir)
     leave(model, meaning, fn_args.serving_model_dir)
 
@@ -94,15 +100,19 @@ def examples_dataset(
 ) -> tf.data.Dataset:
     """Batches of (inputs by name, label float32 [batch]) from transformed examples.
 
-    Shards, which lie in the order of time, are interleaved and then shuffled in a buffer of bounded size. The order
-    is the same for the same seed.
+    Shards, which lie in the order of time, are interleaved and then shuffled in a buffer of bounded size. Of more than
+    are open at once, each epoch reads the shards themselves in a random order, so that what is open is of all times.
+    The order is the same for the same seed.
     """
     files = sorted(path for pattern in patterns for path in tf.io.gfile.glob(pattern))
     if not files:
         raise DataError("There are no transformed examples", where=", ".join(patterns))
-    dataset = tf.data.Dataset.from_tensor_slices(files).interleave(
+    names = tf.data.Dataset.from_tensor_slices(files)
+    if shuffle and len(files) > _OPEN_FILES:
+        names = names.shuffle(len(files), seed=training.seed, reshuffle_each_iteration=True)
+    dataset = names.interleave(
         lambda file: tf.data.TFRecordDataset(file, compression_type="GZIP"),
-        cycle_length=len(files),
+        cycle_length=min(len(files), _OPEN_FILES),
         block_length=_BLOCK,
     )
     if shuffle:
@@ -116,6 +126,7 @@ def examples_dataset(
     return dataset.batch(training.batch_size).map(parse, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
-def load_keras_model(model_run: Path) -> keras.Model:
+def load_keras_model(model_run: Place) -> keras.Model:
     """The trained model that `run_fn` left in the model-run folder."""
-    return keras.saving.load_model(model_run / KERAS_MODEL, compile=False)
+    with local_copy(model_run) as folder:
+        return keras.saving.load_model(folder / KERAS_MODEL, compile=False)

@@ -13,9 +13,9 @@ It is all or nothing: a model of another architecture, or with other features, i
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -26,6 +26,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from models.config import LabelConfig, TrainingConfig
 from models.features import Feature, Role
 from schema.strict import Strict
+from storage.places import Place, at
 
 FOLDER = "warm_start"
 """Beside the SavedModel, in the Model artifact: what a later model starts from."""
@@ -75,7 +76,7 @@ class WarmStart(Strict):
     rows: dict[str, Rows] = {}
     """By feature, for embeddings that were copied value by value."""
 
-    def save(self, model_run: Path) -> None:
+    def save(self, model_run: Place) -> None:
         """Writes the record into the model-run folder."""
         (model_run / RECORD).write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
@@ -94,9 +95,11 @@ def meaning_of(
 
 def leave(model: keras.Model, meaning: Meaning, saved_model: str) -> None:
     """Writes, beside a SavedModel, what a later model starts from. The same model makes the same bytes."""
-    folder = Path(saved_model).parent / FOLDER
+    folder = at(saved_model).parent / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    np.savez(folder / _WEIGHTS, **{weight.path: weight.numpy() for weight in model.weights})
+    weights = io.BytesIO()
+    np.savez(weights, **{weight.path: weight.numpy() for weight in model.weights})
+    (folder / _WEIGHTS).write_bytes(weights.getvalue())
     (folder / _MEANING).write_text(meaning.model_dump_json(), encoding="utf-8")
 
 
@@ -123,7 +126,7 @@ def _begin(model: keras.Model, meaning: Meaning, training: TrainingConfig, base_
     if base_model is None:
         return WarmStart(warm=False, reason="there is no earlier blessed model", epochs=training.epochs)
     try:
-        base, weights = _load(Path(base_model).parent / FOLDER)
+        base, weights = _load(at(base_model).parent / FOLDER)
         _require_same_meaning(base, meaning)
         rows = _move_rows(model, weights, base, meaning)
         _require_same_shapes(model, weights)
@@ -141,10 +144,10 @@ def _begin(model: keras.Model, meaning: Meaning, training: TrainingConfig, base_
     )
 
 
-def _load(folder: Path) -> tuple[Meaning, dict[str, np.ndarray]]:
+def _load(folder: Place) -> tuple[Meaning, dict[str, np.ndarray]]:
     try:
         meaning = Meaning.model_validate_json((folder / _MEANING).read_bytes())
-        with np.load(folder / _WEIGHTS, allow_pickle=False) as arrays:
+        with np.load(io.BytesIO((folder / _WEIGHTS).read_bytes()), allow_pickle=False) as arrays:
             return meaning, dict(arrays)
     except FileNotFoundError:
         raise _NotComparableError("the base model was made before models left their weights") from None

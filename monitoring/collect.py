@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -27,6 +26,7 @@ from data.encoding import is_missing
 from data.readers import Block, read
 from models.features import Feature
 from monitoring.bins import Bins
+from monitoring.config import MonitorConfig
 from monitoring.join import SCORE, SECONDS, VERSION, WINDOW, Joined, JoinPlan, join, partition, select
 from monitoring.judge import JudgePlan, first_window, judge
 from monitoring.logs import LogFile, read_requests
@@ -36,6 +36,7 @@ from monitoring.profile import Key
 from monitoring.rows import Requests, as_rows
 from monitoring.tfdv_rows import as_lists
 from schema.errors import HeadraceError
+from storage.places import at
 
 _PARTITION_ROWS = 200_000
 _BLOCK_ROWS = 1 << 16
@@ -88,7 +89,7 @@ def collect(
     tables: list[TableBlock],
     plan: CollectPlan,
     judging: JudgePlan,
-    output: Path,
+    output: str,
     beam_args: Iterable[str],
 ) -> None:
     """Reads everything, judges it, and writes the evidence to a file.
@@ -98,11 +99,8 @@ def collect(
         tables: Spans and labels.
         plan: How it is counted.
         judging: How it is judged.
-        output: Where the evidence goes, as JSON.
+        output: The file that the evidence goes to, as JSON, at a place that Beam's workers see.
         beam_args: Where Beam runs; the runner is always named.
-
-    Raises:
-        HeadraceError: A table cannot be read.
     """
     with beam.Pipeline(options=PipelineOptions(list(beam_args))) as pipeline:
         requests = (
@@ -126,7 +124,7 @@ def collect(
         joined = (
             {"asked": requests[_JOIN], "tabled": rows[_JOIN]}
             | "ByPartition" >> beam.CoGroupByKey()
-            | "Join" >> beam.Map(_join, plan.join, judging, AsDict(windows))
+            | "Join" >> beam.Map(_join, plan.join, judging.config, AsDict(windows))
         )
         problems = (requests[_PROBLEMS], rows[_PROBLEMS]) | "Problems" >> beam.Flatten()
         statistics = requests[_TABLES] | "Statistics" >> tfdv.GenerateStatistics(
@@ -134,7 +132,7 @@ def collect(
         )
         _ = (
             pipeline
-            | "End" >> beam.Create([str(output)])
+            | "End" >> beam.Create([output])
             | "Judge" >> beam.Map(_judge, judging, AsDict(parts), AsIter(joined), AsIter(statistics), AsIter(problems))
         )
 
@@ -160,7 +158,7 @@ def _judge(
     for part in joined:
         both = both + part
     evidence = judge(judging, parts, both, next(iter(statistics), None), total)
-    Path(output).write_text(evidence.model_dump_json(), encoding="utf-8")
+    at(output).write_text(evidence.model_dump_json(), encoding="utf-8")
 
 
 class _ReadLogs(beam.DoFn):
@@ -287,11 +285,11 @@ def _rows_of_window(part: tuple[PartKey, Part]) -> tuple[int, int]:
 def _join(
     partitioned: tuple[int, dict[str, Iterable[pa.RecordBatch]]],
     plan: JoinPlan,
-    judging: JudgePlan,
+    config: MonitorConfig,
     rows_of_windows: dict[int, int],
 ) -> Joined:
     _, both = partitioned
-    first = first_window(rows_of_windows, judging.config)
+    first = first_window(rows_of_windows, config)
     asked = (
         each.filter(pc.greater_equal(each.column(each.schema.get_field_index(WINDOW)), first)) for each in both["asked"]
     )

@@ -11,19 +11,21 @@ length for the end of the file and stop at the first bad record; these frames ar
 from __future__ import annotations
 
 import os
+import posixpath
 import re
 import struct
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote
 
 import google_crc32c
 from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import prediction_log_pb2
+from upath import UPath
 
 from models.features import Feature
 from monitoring.prediction_log import LoggedRows
@@ -32,6 +34,7 @@ from monitoring.rows import Requests
 from monitoring.tensor_columns import UnreadableLog
 from schema.errors import DataError
 from serving.request_log import PART, SUFFIX
+from storage.places import at, is_remote
 
 _LONGEST_NAME = 80
 """Of a model's, in a file's name; as `serving.request_log` cuts it."""
@@ -46,11 +49,13 @@ _TOLERATED_SECONDS = 60
 class LogFile:
     """A file of one model's log."""
 
-    path: Path
+    path: UPath
     """Its name once it is whole, by which it is known before and after."""
     model: str
     is_open: bool = False
     """Whether it was still being written, and so had `.part` behind its name."""
+    bytes: int = 0
+    """Its size when it was found."""
 
 
 def find_logs(folder: str, model: str) -> list[LogFile]:
@@ -64,25 +69,41 @@ def find_logs(folder: str, model: str) -> list[LogFile]:
     """
     # A file that is renamed while the folder is read may be in neither of its names; it is not renamed twice.
     names = _files(folder) | _files(folder)
-    whole = {name for name in names if name.endswith(SUFFIX)}
-    still_open = {name.removesuffix(PART) for name in names if name.endswith(f"{SUFFIX}{PART}")} - whole
-    ours = (name for name in whole | still_open if _may_be_of(model, name))
-    return [LogFile(Path(folder, name), model, name in still_open) for name in sorted(ours, key=_age)]
+    whole = {name: size for name, size in names.items() if name.endswith(SUFFIX)}
+    parts = {name.removesuffix(PART): size for name, size in names.items() if name.endswith(f"{SUFFIX}{PART}")}
+    sizes = {name: size for name, size in (parts | whole).items() if _may_be_of(model, name)}
+    return [LogFile(at(folder) / name, model, name not in whole, sizes[name]) for name in sorted(sizes, key=_age)]
 
 
-def _files(folder: str) -> set[str]:
+def _files(folder: str) -> dict[str, int]:
+    """The files of a folder, and their sizes."""
     try:
-        with os.scandir(folder) as entries:
-            return {entry.name for entry in entries if entry.is_file()}
+        return _remote_files(at(folder)) if is_remote(folder) else _local_files(folder)
     except FileNotFoundError:
-        return set()
-    except OSError as error:
+        return {}
+    except Exception as error:  # each object store has errors of its own
         raise DataError(
             "The folder of the request log cannot be listed",
             where=folder,
-            received=error.strerror,
+            received=getattr(error, "strerror", None) or " ".join(str(error).split()),
             mend="Let this user read the folder, or mend `serve.request_log.path`.",
         ) from None
+
+
+def _local_files(folder: str) -> dict[str, int]:
+    found = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):  # it was renamed in the meantime
+                if entry.is_file():
+                    found[entry.name] = entry.stat().st_size
+    return found
+
+
+def _remote_files(folder: UPath) -> dict[str, int]:
+    """With one request, not one for each file."""
+    entries = folder.fs.ls(folder.path, detail=True)
+    return {posixpath.basename(each["name"]): int(each["size"]) for each in entries if each["type"] == "file"}
 
 
 def _may_be_of(model: str, name: str) -> bool:
@@ -162,14 +183,14 @@ def _records(file: LogFile, problems: Problems) -> Iterator[bytes]:
     except FileNotFoundError:
         problems.add("a log file that vanished", str(file.path))
     except OSError as error:
-        problems.add("a log file that cannot be read", f"{file.path}: {error.strerror}")
+        problems.add("a log file that cannot be read", f"{file.path}: {error.strerror or error}")
 
 
 def _opened(file: LogFile) -> tuple[BinaryIO, bool]:
     """The file under the name that it has now, and whether that is still `.part`."""
     if file.is_open:
         try:
-            return Path(f"{file.path}{PART}").open("rb"), True
+            return file.path.with_name(f"{file.path.name}{PART}").open("rb"), True
         except FileNotFoundError:  # it was finished in the meantime
             pass
     return file.path.open("rb"), False
@@ -177,8 +198,9 @@ def _opened(file: LogFile) -> tuple[BinaryIO, bool]:
 
 def _frames(stream: BinaryIO, path: str, is_open: bool, problems: Problems) -> Iterator[bytes]:
     start = 0
+    size_now = _size_of(stream)
     while header := stream.read(_LENGTH.size):
-        size = os.fstat(stream.fileno()).st_size
+        size = size_now()
         length = 0
         if len(header) == _LENGTH.size:
             length, checksum = _LENGTH.unpack(header)
@@ -197,6 +219,17 @@ def _frames(stream: BinaryIO, path: str, is_open: bool, problems: Problems) -> I
         else:
             problems.add("a corrupt record", f"{path}: {end - start} bytes lost from byte {start} on")
         start = end
+
+
+def _size_of(stream: BinaryIO) -> Callable[[], int]:
+    """Tells how long a file is by now: one on this machine may be growing, an object of a store never does."""
+    try:
+        handle = stream.fileno()
+    except OSError:
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(0)
+        return lambda: size
+    return lambda: os.fstat(handle).st_size
 
 
 def _checksum(content: bytes) -> int:

@@ -13,7 +13,6 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from monitoring.bins import Bins, Kind, bytes_of, category_bins, is_time, number
 from monitoring.diagnosis.summaries import MOST_TEXTS, CategoricalSummary, NumericSummary
 from monitoring.relations import Columns, Relation, fit_relations
 from monitoring.rows import is_number
+from storage.places import Place
 
 Key = tuple[str, Kind]
 """A feature, and how it is counted."""
@@ -36,7 +36,9 @@ Summary = NumericSummary | CategoricalSummary
 _PROFILE_FILE = "profile.json"
 _COUNTS_FILE = "counts.npz"
 _FEWEST_BLOCK_ROWS = 256
-_MOST_BLOCKS = 1024
+MOST_BLOCKS = 1024
+"""Of a window, but for those that end with a file."""
+
 _SAMPLED_ROWS = 2000
 _MOST_VALUES = 50_000
 """Of a category: of one with more, such as an id that never repeats, only the most frequent are known."""
@@ -44,7 +46,7 @@ _MOST_VALUES = 50_000
 
 def block_rows(rows: int) -> int:
     """The rows of a block, given those of the window."""
-    return max(_FEWEST_BLOCK_ROWS, -(-rows // _MOST_BLOCKS))
+    return max(_FEWEST_BLOCK_ROWS, -(-rows // MOST_BLOCKS))
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class Profile:
             self.sample,
         )
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Place) -> None:
         """Writes `profile.json` and `counts.npz`."""
         keys = list(self.bins)
         described = {
@@ -111,7 +113,7 @@ class Profile:
         (folder / _PROFILE_FILE).write_text(json.dumps(described), encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path) -> Profile:
+    def load(cls, folder: Place) -> Profile:
         """Reads what `save` wrote.
 
         Raises:
@@ -120,7 +122,7 @@ class Profile:
         """
         described = json.loads((folder / _PROFILE_FILE).read_text(encoding="utf-8"))
         try:
-            with np.load(folder / _COUNTS_FILE, allow_pickle=False) as arrays:
+            with np.load(io.BytesIO((folder / _COUNTS_FILE).read_bytes()), allow_pickle=False) as arrays:
                 return cls._of(described, arrays)
         except (AttributeError, EOFError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
             raise ValueError(f"{folder} holds no whole profile: {error}") from error
@@ -268,7 +270,7 @@ def _most_frequent(values: dict[bytes, tuple[int, int]], most: int) -> list[byte
 
 
 def _small(array: np.ndarray) -> np.ndarray:
-    return array.astype(np.uint32)
+    return array.astype(np.uint32 if array.max(initial=0) < 1 << 32 else np.int64)
 
 
 def _bins_to_json(bins: Bins) -> dict[str, Any]:

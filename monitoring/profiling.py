@@ -13,20 +13,11 @@ import pyarrow.compute as pc
 from models.features import Feature
 from monitoring.bins import Bins
 from monitoring.examples import read_examples, rows_of
+from monitoring.neighbours import AddNeighbours, ExamplesFile
 from monitoring.profile import Counts, Key, Profile, Survey, block_rows, choose_bins, related_sample
+from storage.places import at
 
 _SAMPLED_ROWS = 50_000
-
-
-@dataclass(frozen=True)
-class ExamplesFile:
-    """A gzipped TFRecord file of tf.Examples."""
-
-    path: str
-    index: int
-    """Its place in the order of the data."""
-    span: int
-    is_eval: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,11 +32,25 @@ class _Plan:
 
 @dataclass(frozen=True)
 class _Blocks:
-    """The blocks of one file."""
+    """The blocks of one file, or those of neighbours added up: the first to the first, and so on."""
 
     file: ExamplesFile
+    """The first of them."""
     counts: Counts
     new_rows: dict[str, np.ndarray]
+
+    def __add__(self, other: _Blocks) -> _Blocks:
+        return _Blocks(
+            min(self.file, other.file, key=lambda file: file.index),
+            {key: _sum(counts, other.counts[key]) for key, counts in self.counts.items()},
+            {name: _sum(rows, other.new_rows[name]) for name, rows in self.new_rows.items()},
+        )
+
+
+def _sum(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Counts [blocks, ...], of which one may have fewer blocks."""
+    longer, shorter = (one, other) if len(one) >= len(other) else (other, one)
+    return np.concatenate([longer[: len(shorter)] + shorter, longer[len(shorter) :]])
 
 
 class ProfileExamples(beam.PTransform):
@@ -66,14 +71,14 @@ class ProfileExamples(beam.PTransform):
         self._label = label
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
-        """Reads the examples twice: to choose bins, and to count."""
+        """Reads the examples twice: to choose bins, and to count. What one worker gets has a bound."""
         newest = max(file.span for file in self._files)
         files = begin | "Files" >> beam.Create(self._files, reshuffle=True)
         share, size = min(1.0, _SAMPLED_ROWS / max(self._rows, 1)), block_rows(self._rows)
         surveys = (
             files
             | "Survey" >> beam.Map(_survey, self._features, share)
-            | "ByAge" >> beam.Map(lambda surveyed: (surveyed[0] == newest, surveyed))
+            | "ByAge" >> beam.Map(_by_age, newest)
             | "JoinSurveys" >> beam.CombinePerKey(_join_surveys)
         )
         by_age = beam.pvalue.AsDict(surveys)
@@ -85,7 +90,7 @@ class ProfileExamples(beam.PTransform):
         return (
             files
             | "Count" >> beam.Map(_count, beam.pvalue.AsSingleton(plan))
-            | "Gather" >> beam.combiners.ToList()
+            | "Gather" >> AddNeighbours(self._files)
             | "Assemble" >> beam.Map(_assemble, beam.pvalue.AsSingleton(plan), by_age)
         )
 
@@ -94,12 +99,22 @@ _Surveyed = tuple[int, Survey]
 """A span, and a survey of rows of it."""
 
 
+def save_profile(profile: Profile, folder: str) -> None:
+    """The last step: writes the profile to a place that the worker sees, see `Profile.save`."""
+    profile.save(at(folder))
+
+
 def _survey(file: ExamplesFile, features: Sequence[Feature], share: float) -> _Surveyed:
     generator = np.random.default_rng(file.index)
     survey = Survey.empty(features)
     for rows in _batches(file, features):
         survey += Survey.of(rows, features, file.span, share, generator)
     return file.span, survey
+
+
+def _by_age(surveyed: _Surveyed, newest: int) -> tuple[bool, _Surveyed]:
+    """The newest span is surveyed apart from the others."""
+    return surveyed[0] == newest, surveyed
 
 
 def _join_surveys(surveys: Iterable[_Surveyed]) -> _Surveyed:

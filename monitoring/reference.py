@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from monitoring.calibration import Calibration
@@ -12,8 +11,9 @@ from monitoring.profile import Profile
 from monitoring.quality import BinaryCounts, RegressionCounts
 from monitoring.slicing import ALL_EXAMPLES, QualityBySlice
 from schema.errors import DataError
+from storage.places import Place
 
-REFERENCE = Path("reference")
+REFERENCE = "reference"
 """The folder's name beside the rest of what a version came from."""
 
 PREDICTIONS = "predictions"
@@ -46,7 +46,7 @@ class Reference:
         is_labelled = isinstance(counts, BinaryCounts) and (counts.positives + counts.negatives).any()
         return Calibration.fit(counts) if is_labelled and isinstance(counts, BinaryCounts) else None
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Place) -> None:
         """Writes `profile.json`, `counts.npz` and `quality.json`."""
         self.profile.save(folder)
         described = {
@@ -58,7 +58,7 @@ class Reference:
         (folder / _QUALITY_FILE).write_text(json.dumps(described), encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path) -> Reference:
+    def load(cls, folder: Place) -> Reference:
         """Reads what `save` wrote.
 
         Raises:

@@ -15,11 +15,12 @@ from models.features import Feature
 from models.signatures import SERVE_EXAMPLES, output_name
 from monitoring.bins import number_bins
 from monitoring.examples import read_examples, rows_of
+from monitoring.neighbours import ExamplesFile
 from monitoring.profile import Profile
-from monitoring.profiling import ExamplesFile
 from monitoring.reference import PREDICTIONS, Reference
 from monitoring.slicing import QualityBySlice, add_quality, loss_of, quality_by_slice
 from serving.session_model import SessionModel
+from storage.places import at
 
 _SCORED_OF_BLOCK = 64
 _PERMUTED_ROWS = 4000
@@ -33,6 +34,7 @@ class ScoringPlan:
     """How a file is scored."""
 
     model_path: str
+    """Of the SavedModel, at a place that workers see."""
     task: Task
     label: str
     features: tuple[Feature, ...]
@@ -45,15 +47,35 @@ class ScoringPlan:
 
 @dataclass(frozen=True)
 class Scored:
-    """What one file's examples were answered."""
+    """What one file's examples were answered, or those of neighbours added up."""
 
     file: ExamplesFile
+    """The first of them."""
     scores: np.ndarray
     """Of some rows of each block, float64 [blocks, _SCORED_OF_BLOCK]; NaN where a block has fewer."""
+    ranks: np.ndarray
+    """Of the scores, random and of the same shape; if blocks that are added have too many, the lowest stay."""
     quality: QualityBySlice
     """Of evaluation examples only."""
-    examples: list[bytes]
-    """Some of the evaluation examples."""
+    examples: list[tuple[int, bytes]]
+    """Some of the evaluation examples, each with the index of its file."""
+
+    def __add__(self, other: Scored) -> Scored:
+        quality: QualityBySlice = {}
+        add_quality(quality, self.quality)
+        add_quality(quality, other.quality)
+        longer, shorter = (self, other) if len(self.scores) >= len(other.scores) else (other, self)
+        missing = ((0, len(longer.scores) - len(shorter.scores)), (0, 0))
+        scores = np.hstack([longer.scores, np.pad(shorter.scores, missing, constant_values=np.nan)])
+        ranks = np.hstack([longer.ranks, np.pad(shorter.ranks, missing, constant_values=np.inf)])
+        lowest = np.argsort(ranks, axis=1)[:, :_SCORED_OF_BLOCK]
+        return Scored(
+            min(self.file, other.file, key=lambda file: file.index),
+            np.take_along_axis(scores, lowest, axis=1),
+            np.take_along_axis(ranks, lowest, axis=1),
+            quality,
+            self.examples + other.examples,
+        )
 
 
 class ScoreExamples(beam.DoFn):
@@ -64,7 +86,7 @@ class ScoreExamples(beam.DoFn):
 
     def setup(self) -> None:
         """Loads the model, once in each worker."""
-        self._model = SessionModel(self._plan.model_path)
+        self._model = SessionModel.load(at(self._plan.model_path))
 
     def teardown(self) -> None:
         """Frees the model."""
@@ -76,7 +98,7 @@ class ScoreExamples(beam.DoFn):
         generator = np.random.default_rng(file.index)
         scores = _BlockSample(plan.block_rows)
         quality: QualityBySlice = {}
-        kept: list[bytes] = []
+        kept: list[tuple[int, bytes]] = []
         for examples in read_examples(file.path):
             if file.is_eval:
                 found = self._score(examples)
@@ -84,11 +106,13 @@ class ScoreExamples(beam.DoFn):
                 rows = rows_of(examples, plan.features)
                 labels = np.asarray(rows.column(plan.label).fill_null(np.nan), np.float64)
                 add_quality(quality, quality_by_slice(rows, found, labels, plan.slices, plan.task))
-                kept += [each for each in examples if generator.random() < plan.sampled_share]
+                kept += [(file.index, each) for each in examples if generator.random() < plan.sampled_share]
             else:
                 chosen = scores.wanted(len(examples))
                 scores.add(self._score([examples[index] for index in chosen]), chosen, len(examples))
-        yield Scored(file, scores.blocks(), quality, kept)
+        found = scores.blocks()
+        ranks = np.where(np.isnan(found), np.inf, np.random.default_rng((file.index, 1)).random(found.shape))
+        yield Scored(file, found, ranks, quality, kept)
 
     def _score(self, examples: list[bytes]) -> np.ndarray:
         if not examples:
@@ -126,11 +150,23 @@ class _BlockSample:
         return found
 
 
+def save_reference(scored: list[Scored], plan: ScoringPlan, profile: str, folder: str) -> None:
+    """The last step: puts the reference together and writes it.
+
+    Args:
+        scored: Of every file, neighbours added up as in the profile.
+        plan: How they were scored.
+        profile: Where the profile of the same files is.
+        folder: Where the reference goes, a place that the worker sees.
+    """
+    make_reference(scored, Profile.load(at(profile)), plan).save(at(folder))
+
+
 def make_reference(scored: list[Scored], profile: Profile, plan: ScoringPlan) -> Reference:
     """Puts the files' answers together.
 
     Args:
-        scored: Of every file.
+        scored: Of every file, neighbours added up as in the profile.
         profile: Of the same files.
         plan: How they were scored.
     """
@@ -152,8 +188,9 @@ def make_reference(scored: list[Scored], profile: Profile, plan: ScoringPlan) ->
         counts={**profile.counts, key: counts},
         sample={},  # rows do not travel with a version
     )
-    examples = [example for each in ordered for example in each.examples][:_PERMUTED_ROWS]
-    return Reference(plan.task, plan.label, with_scores, quality, importances(plan, examples))
+    examples = sorted((found for each in ordered for found in each.examples), key=lambda found: found[0])
+    importance = importances(plan, [example for _, example in examples[:_PERMUTED_ROWS]])
+    return Reference(plan.task, plan.label, with_scores, quality, importance)
 
 
 def importances(plan: ScoringPlan, examples: list[bytes]) -> dict[str, float]:
@@ -164,7 +201,7 @@ def importances(plan: ScoringPlan, examples: list[bytes]) -> dict[str, float]:
     features = [each for each in plan.features if each.name != plan.label]
     if not examples:
         return {}
-    model = SessionModel(plan.model_path)
+    model = SessionModel.load(at(plan.model_path))
     try:
         rows = rows_of(examples, plan.features)
         labels = np.asarray(rows.column(plan.label).fill_null(np.nan), np.float64)

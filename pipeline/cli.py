@@ -10,11 +10,14 @@ from typing import NoReturn
 
 from rich.console import Console
 
-from pipeline.commands.deploy import DeployOptions, add_deploy_options, deploy
+from pipeline.beam import RUNNERS
+from pipeline.commands.deploy import deploy
+from pipeline.commands.deploy_options import DeployOptions, add_deploy_options
 from pipeline.commands.predict import PredictOptions, add_predict_options, predict
 from pipeline.config import PipelineConfig, find_config, load_config, to_yaml
 from pipeline.view import quiet_console, show_error
 from schema.errors import ExitCode, HeadraceError, disk_error
+from storage.errors import explain
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -39,11 +42,11 @@ def run_command(arguments: Sequence[str]) -> ExitCode:
         except BrokenPipeError:  # the reader, such as `head`, has seen enough
             return ExitCode.INTERRUPTED
         except Exception as error:
-            full = disk_error(error, "the run")
-            if full is None:
+            told = disk_error(error, "the run") or explain(error, "see `headrace config NAME --resolved` for the URLs")
+            if told is None:
                 raise
-            show_error(console, full)
-            return full.exit_code
+            show_error(console, told)
+            return told.exit_code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -58,11 +61,15 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--from", metavar="NODE", dest="from_node", help="start at NODE, on what an earlier run left")
     run.add_argument("--until", metavar="NODE", dest="until_node", help="end with NODE")
     run.add_argument("--span", metavar="N", type=_number, help="the span that evaluates (default: as configured)")
+    _add_on(run)
     run.add_argument("--jobs", metavar="N", type=_positive, help="the most nodes at once (default: one per core)")
+
+    _command(commands, "resume", "go on with the last run, if it did not end", _resume)
 
     watch = _command(commands, "watch", "run the pipeline for new spans, and when the model has gone stale", _watch)
     watch.add_argument("--once", action="store_true", help="one look, then end (for cron); the exit code tells")
     watch.add_argument("--every", metavar="SECONDS", type=_seconds, help="look so often (default: as configured)")
+    _add_on(watch)
     watch.add_argument("--from-span", metavar="N", type=_number, help="no span before N (default: the latest)")
 
     status = _command(commands, "status", "show the runs, the artifacts, and what is pushed", _status)
@@ -78,17 +85,24 @@ def _parser() -> argparse.ArgumentParser:
     add_predict_options(_command(commands, "predict", told, _predict))
 
     monitor = _command(commands, "monitor", "compare what is served with what was trained on, and decide", _monitor)
+    _add_on(monitor)
     monitor.add_argument("--version", metavar="V", type=_positive, help="which pushed version (default: the newest)")
     monitor.add_argument("--log", metavar="DIR", help="a folder of request logs (default: serve.request_log)")
     monitor.add_argument("--labels", metavar="FILES", help="tables with the identifier and the label (a glob)")
 
     _add_versions(commands)
+    _add_compile(commands)
     config = _command(commands, "config", "check and show a pipeline's configuration", _config)
     config.add_argument("--resolved", action="store_true", help="with every default and absolute paths")
 
     _add_deploy(commands)
     _command(commands, "doctor", "check this machine, the installation and a pipeline's inputs", _doctor)
     return parser
+
+
+def _add_on(parser: argparse.ArgumentParser) -> None:
+    told = "where Beam components run, as `targets:` in the YAML describes it (default: on this machine)"
+    parser.add_argument("--on", choices=RUNNERS, help=told)
 
 
 def _add_versions(commands: argparse._SubParsersAction) -> None:
@@ -103,6 +117,15 @@ def _add_versions(commands: argparse._SubParsersAction) -> None:
     canary = _command(commands, "canary", "show the version that is tried on a share of the traffic", _canary)
     canary.add_argument("--start", metavar="V", type=_positive, help="try this version")
     canary.add_argument("--drop", metavar="REASON", help="roll the candidate back")
+
+
+def _add_compile(commands: argparse._SubParsersAction) -> None:
+    parser = _command(commands, "compile", "write what Vertex AI, Kubeflow Pipelines or Airflow run", _compile)
+    parser.add_argument("--for", dest="platform", choices=("vertex", "kubeflow", "airflow"), required=True)
+    parser.add_argument("--output", metavar="DIR", help="where (default: compiled/PIPELINE-PLATFORM)")
+    parser.add_argument("--force", action="store_true", help="replace files that someone else wrote or edited")
+    parser.add_argument("--accept", metavar="REASON", help="accept what the gates of --run refused, and say why")
+    parser.add_argument("--run", metavar="URL", help="the folder of a run on the platform, as GateReport prints it")
 
 
 def _add_deploy(commands: argparse._SubParsersAction) -> None:
@@ -146,7 +169,19 @@ def _load(parsed: argparse.Namespace) -> PipelineConfig:
     return load_config(find_config(parsed.pipeline))
 
 
-def _run(parsed: argparse.Namespace, console: Console) -> ExitCode:
+def _resume(parsed: argparse.Namespace, console: Console) -> ExitCode:
+    from pipeline.commands.resume import find_resumable
+
+    found = find_resumable(console, _load(parsed))
+    if found is None:
+        return ExitCode.OK
+    again = _parser().parse_args(found.command)
+    again.pipeline = parsed.pipeline  # it may have been named from another folder
+    again.force = [node for node in again.force if node not in found.done]
+    return _run(again, console, found.run_id)
+
+
+def _run(parsed: argparse.Namespace, console: Console, resumes: str | None = None) -> ExitCode:
     from pipeline.commands.run import RunOptions, run
 
     options = RunOptions(
@@ -156,6 +191,8 @@ def _run(parsed: argparse.Namespace, console: Console) -> ExitCode:
         from_node=parsed.from_node,
         until_node=parsed.until_node,
         span=parsed.span,
+        on=parsed.on,
+        resumes=resumes,
         **({"jobs": parsed.jobs} if parsed.jobs else {}),
     )
     return run(console, _load(parsed), options)
@@ -164,7 +201,7 @@ def _run(parsed: argparse.Namespace, console: Console) -> ExitCode:
 def _watch(parsed: argparse.Namespace, console: Console) -> ExitCode:
     from pipeline.commands.watch import WatchOptions, watch_pipeline
 
-    options = WatchOptions(parsed.pipeline, is_once=parsed.once, every=parsed.every, from_span=parsed.from_span)
+    options = WatchOptions(parsed.pipeline, parsed.once, parsed.every, parsed.from_span, parsed.on)
     return watch_pipeline(console, _load(parsed), options)
 
 
@@ -183,7 +220,15 @@ def _why(parsed: argparse.Namespace, console: Console) -> ExitCode:
 def _monitor(parsed: argparse.Namespace, console: Console) -> ExitCode:
     from pipeline.commands.monitor import MonitorOptions, monitor
 
-    return monitor(console, _load(parsed), MonitorOptions(parsed.pipeline, parsed.version, parsed.log, parsed.labels))
+    options = MonitorOptions(parsed.pipeline, parsed.version, parsed.log, parsed.labels, parsed.on)
+    return monitor(console, _load(parsed), options)
+
+
+def _compile(parsed: argparse.Namespace, console: Console) -> ExitCode:
+    from pipeline.commands.compile import CompileOptions, compile_for
+
+    options = CompileOptions(parsed.platform, parsed.output, parsed.force, parsed.accept, parsed.run)
+    return compile_for(console, _load(parsed), options)
 
 
 def _serve(arguments: Sequence[str]) -> ExitCode:
@@ -227,8 +272,7 @@ def _canary(parsed: argparse.Namespace, console: Console) -> ExitCode:
 
 
 def _deploy(parsed: argparse.Namespace, console: Console) -> ExitCode:
-    given = {option.name: getattr(parsed, option.name) for option in fields(DeployOptions) if option.name in parsed}
-    return deploy(console, _load(parsed), DeployOptions(**given))
+    return deploy(console, _load(parsed), DeployOptions.of(parsed))
 
 
 def _predict(parsed: argparse.Namespace, console: Console) -> ExitCode:

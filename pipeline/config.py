@@ -15,11 +15,15 @@ from data.config import DataConfig
 from models.config import FeaturesConfig, LabelConfig, ModelConfig, TrainingConfig
 from monitoring.config import MonitorConfig
 from pipeline.gates.config import GatesConfig
+from pipeline.metadata_config import MetadataConfig, SqliteMetadata, with_absolute_files
+from pipeline.targets import TargetsConfig
 from schema.errors import ConfigError
 from schema.strict import Strict
 from serving.config import PushConfig, ServeConfig
+from storage.places import is_remote
 
 CONFIGS = Path(__file__).parent / "configs"
+_STATE = ".headrace"
 _ROOT_MARKS = ("pyproject.toml", ".git")
 
 
@@ -27,7 +31,7 @@ class PipelineConfig(Strict):
     """One pipeline. Every path is absolute once the configuration is loaded."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
-    schema_path: Annotated[Path, Field(alias="schema")]
+    schema_path: Annotated[str, Field(alias="schema", min_length=1)]
     """The reviewed schema, a .pbtxt file."""
     data: DataConfig
     label: LabelConfig
@@ -38,9 +42,14 @@ class PipelineConfig(Strict):
     push: PushConfig
     serve: ServeConfig = ServeConfig()
     monitor: MonitorConfig = MonitorConfig()
-    root: Path = Path(".headrace")
-    """Holds a folder for each pipeline: metadata, artifacts, logs."""
+    targets: TargetsConfig = TargetsConfig()
+    metadata: MetadataConfig = SqliteMetadata()
+    """Where ML Metadata is kept."""
+    root: Annotated[str, Field(min_length=1)] = _STATE
+    """Holds a folder for each pipeline: metadata, artifacts, logs. A URL holds the artifacts and the logs of finished
+    runs; what only this machine needs is then in `.headrace`."""
     _file: Path | None = PrivateAttr(default=None)
+    _project: Path = PrivateAttr(default=Path())
 
     @model_validator(mode="after")
     def _label_is_no_feature(self) -> PipelineConfig:
@@ -62,8 +71,18 @@ class PipelineConfig(Strict):
 
     @property
     def home(self) -> Path:
-        """The folder with this pipeline's metadata, artifacts and logs."""
-        return self.root / self.name
+        """The folder on this machine with the pipeline's logs, its lock and, unless told otherwise, its metadata."""
+        return (self._project / _STATE if is_remote(self.root) else Path(self.root)) / self.name
+
+    @property
+    def shared(self) -> str:
+        """The folder or URL with what all machines see of the pipeline: `artifacts`, and `logs` of finished runs."""
+        return f"{self.root.rstrip('/')}/{self.name}"
+
+    @property
+    def artifacts(self) -> str:
+        """The pipeline root, as TFX calls it: the folder or URL with all artifacts."""
+        return f"{self.shared}/artifacts"
 
 
 def find_config(name: str) -> Path:
@@ -98,8 +117,9 @@ def load_config(path: Path) -> PipelineConfig:
         config = PipelineConfig.model_validate(raw)
     except ValidationError as error:
         raise _explain(error, path) from None
-    loaded = _with_absolute_paths(config, _project_root(path))
-    loaded._file = path.resolve()
+    project = _project_root(path.resolve())
+    loaded = _with_absolute_paths(config, project)
+    loaded._file, loaded._project = path.resolve(), project
     return loaded
 
 
@@ -206,16 +226,17 @@ def _with_absolute_paths(config: PipelineConfig, root: Path) -> PipelineConfig:
         labels = labels.model_copy(update={"path": _absolute(labels.path, root)})
     return config.model_copy(
         update={
-            "schema_path": root / config.schema_path,
+            "schema_path": _absolute(config.schema_path, root),
             "data": config.data.model_copy(update={"source": source}),
             "push": config.push.model_copy(update={"path": _absolute(config.push.path, root)}),
             "serve": config.serve.model_copy(update={"request_log": log}),
             "monitor": config.monitor.model_copy(update={"labels": labels}),
-            "root": root / config.root,
+            "metadata": with_absolute_files(config.metadata, root),
+            "root": _absolute(config.root, root),
         }
     )
 
 
 def _absolute(path: str, root: Path) -> str:
     """A remote path stays as it is; `{SPAN}` may stand anywhere, so this is text, not a Path."""
-    return path if "://" in path else str(root / path)
+    return path if is_remote(path) else str(root / path)

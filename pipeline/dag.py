@@ -6,39 +6,37 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from tfx.components.evaluator.component import Evaluator
 from tfx.components.example_validator.component import ExampleValidator
 from tfx.components.statistics_gen.component import StatisticsGen
 from tfx.components.trainer.component import Trainer
 from tfx.components.transform.component import Transform
 from tfx.dsl.components.base.base_node import BaseNode
-from tfx.dsl.components.common.resolver import Resolver
-from tfx.orchestration import metadata
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import trainer_pb2
-from tfx.types import BaseChannel, Channel
-from tfx.types.standard_artifacts import Examples, Model
 
 from data.spans import EVAL, TRAIN
 from models.features import label_feature, model_features
-from pipeline.beam import IN_MEMORY_RUNNER
 from pipeline.code import code_fingerprint
-from pipeline.components.artifacts import GateVerdict
-from pipeline.components.base_model import BaseModelStrategy
-from pipeline.components.baseline import LatestBlessedModelStrategy
 from pipeline.components.distribution_validator import DistributionValidator
 from pipeline.components.example_gen import ExampleGen
 from pipeline.components.gate import DataGate, InfraGate, Passed, QualityGate
+from pipeline.components.history import (
+    History,
+    base_model_of,
+    evaluator_class,
+    last_good_examples,
+    latest_blessed_model,
+)
 from pipeline.components.import_schema_gen import ImportSchemaGen
 from pipeline.components.infra_validator import InfraValidator
-from pipeline.components.last_good import LastGoodExamplesStrategy
 from pipeline.components.pusher import Pusher
 from pipeline.components.reference_gen import ReferenceGen
 from pipeline.config import PipelineConfig
 from pipeline.gates.quality import eval_config
 from pipeline.gates.verdict import GateName
-from pipeline.metadata import METADATA_FILE
+from pipeline.metadata import connection_config
 from schema.contract import load_schema
+from storage.places import at
 
 _PROFILED_BY = [
     "monitoring/diagnosis",
@@ -60,31 +58,28 @@ Accepted = Mapping[GateName, Mapping[str, str]]
 """What a person accepted: gate → key of the finding → reason."""
 
 
-def build_pipeline(
-    config: PipelineConfig, accepted: Accepted, beam_args: tuple[str, ...] = (IN_MEMORY_RUNNER,)
-) -> Pipeline:
-    """The whole pipeline.
+def build_pipeline(config: PipelineConfig, accepted: Accepted, history: History = History.METADATA) -> Pipeline:
+    """The whole pipeline. Where its Beam components run is not said here, see `pipeline.beam`.
 
     Args:
         config: What to build.
         accepted: Findings of the gates that a person accepted.
-        beam_args: Where the Beam components run; the runner is always named.
+        history: Where it finds what it did before.
 
     Raises:
         SchemaError: The schema is missing or wrong, or has no feature for the model.
     """
     return Pipeline(
         pipeline_name=config.name,
-        pipeline_root=str(config.home / "artifacts"),
-        components=_nodes(config, accepted),
-        metadata_connection_config=metadata.sqlite_metadata_connection_config(str(config.home / METADATA_FILE)),
+        pipeline_root=config.artifacts,
+        components=_nodes(config, accepted, history),
+        metadata_connection_config=connection_config(config.metadata, config.home),
         enable_cache=True,
-        beam_pipeline_args=list(beam_args),
     )
 
 
-def _nodes(config: PipelineConfig, accepted: Accepted) -> list[BaseNode]:
-    schema = load_schema(config.schema_path)
+def _nodes(config: PipelineConfig, accepted: Accepted, history: History) -> list[BaseNode]:
+    schema = load_schema(at(config.schema_path))
     features = [feature.to_json() for feature in model_features(schema, config.features, config.label.name)]
     gates = config.gates.model_dump_json()
 
@@ -101,12 +96,7 @@ def _nodes(config: PipelineConfig, accepted: Accepted) -> list[BaseNode]:
     example_validator = ExampleValidator(
         statistics=statistics_gen.outputs["statistics"], schema=schema_gen.outputs["schema"]
     )
-    last_good = Resolver(
-        strategy_class=LastGoodExamplesStrategy,
-        examples=Channel(type=Examples),
-        verdict=Channel(type=GateVerdict),
-        candidate=examples,
-    ).with_id("LastGoodExamples")
+    last_good = last_good_examples(history, examples, config.push.path)
     distribution_validator = DistributionValidator(
         examples=examples,
         schema=schema_gen.outputs["schema"],
@@ -135,11 +125,11 @@ def _nodes(config: PipelineConfig, accepted: Accepted) -> list[BaseNode]:
             custom_config={
                 "features": features,
                 "label": config.label.name,
-                "code": code_fingerprint("models/preprocessing.py", "models/features.py"),
+                "code": code_fingerprint("models/preprocessing.py", "models/features.py", "models/vocabularies.py"),
             },
             disable_statistics=True,  # StatisticsGen has computed them
         )
-        base_model = _base_model(examples, config.push.path) if config.training.warm_start else None
+        base_model = base_model_of(history, examples, config.push.path) if config.training.warm_start else None
         trainer = Trainer(
             examples=transform.outputs["transformed_examples"],
             transform_graph=transform.outputs["transform_graph"],
@@ -181,14 +171,8 @@ def _nodes(config: PipelineConfig, accepted: Accepted) -> list[BaseNode]:
                 slices=json.dumps(config.monitor.slices),
                 code=code_fingerprint(*_SCORED_BY, "pipeline/components/reference_gen.py"),
             )
-            baseline = Resolver(
-                strategy_class=LatestBlessedModelStrategy,
-                config={"push_path": config.push.path},
-                baseline=Channel(type=Model),
-                verdict=Channel(type=GateVerdict),
-                candidate=model,
-            ).with_id("LatestBlessedModel")
-            evaluator = Evaluator(
+            baseline = latest_blessed_model(history, model, config.push.path)
+            evaluator = evaluator_class(history)(
                 examples=examples,
                 model=model,
                 baseline_model=baseline.outputs["baseline"],
@@ -219,10 +203,7 @@ def _nodes(config: PipelineConfig, accepted: Accepted) -> list[BaseNode]:
                     path=config.push.path,
                     config=config.model_dump_json(by_alias=True),
                     code=code_fingerprint(
-                        *(
-                            f"serving/{name}.py"
-                            for name in ("canary", "durable", "push", "rollback", "versions", "warmup")
-                        ),
+                        *(f"serving/{name}.py" for name in ("canary", "push", "rollback", "versions", "warmup")),
                         "pipeline/components/pusher.py",
                     ),
                 )
@@ -232,16 +213,6 @@ def _nodes(config: PipelineConfig, accepted: Accepted) -> list[BaseNode]:
         transform, *([base_model] if base_model else []), trainer, infra_validator, infra_gate,
         reference_gen, baseline, evaluator, quality_gate, pusher,
     ]  # fmt: skip
-
-
-def _base_model(examples: BaseChannel, push_path: str) -> Resolver:
-    return Resolver(
-        strategy_class=BaseModelStrategy,
-        base_model=Channel(type=Model),
-        verdict=Channel(type=GateVerdict),
-        examples=examples,
-        config={"push_path": push_path},
-    ).with_id("BaseModel")
 
 
 def _training(config: PipelineConfig, features: list[dict[str, Any]]) -> dict[str, Any]:

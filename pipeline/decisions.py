@@ -26,7 +26,7 @@ def record(config: PipelineConfig, report: Report, folder: Path) -> None:
     Raises:
         MetadataError: The metadata store cannot be opened.
     """
-    store = open_store(config.home)
+    store = open_store(config.home, config.metadata)
     properties = {"action": pb.STRING, "headline": pb.STRING, "version": pb.INT}
     artifact_type = store.put_artifact_type(pb.ArtifactType(name=_DECISION, properties=properties))
     execution_type = store.put_execution_type(pb.ExecutionType(name=_MONITOR))

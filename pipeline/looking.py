@@ -5,9 +5,14 @@ from __future__ import annotations
 import json
 import tempfile
 import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from upath import UPath
 
 from data.encoding import ARROW_TYPES
 from monitoring.checks import require_comparators
@@ -16,7 +21,7 @@ from monitoring.config import require_features
 from monitoring.evidence import Evidence
 from monitoring.join import JoinPlan
 from monitoring.judge import JudgePlan
-from monitoring.logs import LogFile, find_logs
+from monitoring.logs import find_logs
 from monitoring.policy import Situation, decide
 from monitoring.problems import Problems
 from monitoring.reference import REFERENCE, Reference
@@ -28,7 +33,8 @@ from pipeline.reports import monitor_folder
 from pipeline.tables import label_tables, span_tables
 from schema.contract import load_schema
 from schema.errors import DataError, UsageError
-from serving.versions import PROVENANCE, candidate, logged_as, read_manifest, require_local, versions
+from serving.versions import PROVENANCE, candidate, logged_as, read_manifest, versions
+from storage.places import at
 
 SCHEMA_FILE = "schema.pbtxt"
 _EVIDENCE_FILE = "evidence.json"
@@ -57,18 +63,25 @@ class Served:
     version: int
     reference: Reference
     manifest: dict[str, Any]
-    schema_path: Path
+    schema_path: UPath
     others: tuple[int, ...]
     """All versions in the push path."""
 
 
-def look(config: PipelineConfig, options: LookOptions, beam_args: tuple[str, ...] = (IN_MEMORY_RUNNER,)) -> Report:
+def look(
+    config: PipelineConfig,
+    options: LookOptions,
+    beam_args: tuple[str, ...] = (IN_MEMORY_RUNNER,),
+    scratch: str | None = None,
+) -> Report:
     """Looks once.
 
     Args:
         config: The pipeline.
         options: What is looked at.
         beam_args: Where Beam runs; the runner is always named.
+        scratch: A folder that this machine and Beam's workers both see, such as the runner's `temp_location`, for what
+            they find; None if the workers are on this machine.
 
     Raises:
         UsageError: Nothing is pushed, or the version does not exist.
@@ -82,7 +95,7 @@ def look(config: PipelineConfig, options: LookOptions, beam_args: tuple[str, ...
     require_features(config.monitor, [each for each in reference.profile.features if each.name != reference.label])
     folder = monitor_folder(config)
     folder.mkdir(parents=True, exist_ok=True)
-    evidence = _gather(config, options, served, beam_args)
+    evidence = _gather(config, options, served, beam_args, scratch)
     now = time.time()
     server = _server_health(config, folder, now)
     pushed_at = served.manifest.get("pushed_at")
@@ -118,7 +131,7 @@ def find_served(config: PipelineConfig, version: int | None) -> Served:
         UsageError: Nothing is pushed, or the version does not exist.
         DataError: It has no reference.
     """
-    base = require_local(config.push.path)
+    base = at(config.push.path)
     pushed = versions(base)
     if not pushed:
         raise UsageError("Nothing is pushed yet", where=str(base), mend=f"Run it first: headrace run {config.argument}")
@@ -131,17 +144,19 @@ def find_served(config: PipelineConfig, version: int | None) -> Served:
     return Served(chosen, reference, read_manifest(base / str(chosen)), provenance / SCHEMA_FILE, tuple(pushed))
 
 
-def _gather(config: PipelineConfig, options: LookOptions, served: Served, beam_args: tuple[str, ...]) -> Evidence:
+def _gather(
+    config: PipelineConfig, options: LookOptions, served: Served, beam_args: tuple[str, ...], scratch: str | None
+) -> Evidence:
     reference, monitor = served.reference, config.monitor
     log_folder = options.log or (config.serve.request_log.path if config.serve.request_log else None)
-    if options.log is not None and not Path(options.log).is_dir():
-        raise DataError("There is no such folder of request logs", where=options.log)
     logs = find_logs(log_folder, config.name) if log_folder else []
-    log_bytes = sum(_size(file) for file in logs)
+    if options.log is not None and not logs and not at(options.log).is_dir():
+        raise DataError("There is no such folder of request logs", where=options.log)
+    log_bytes = sum(file.bytes for file in logs)
     features = tuple(each for each in reference.profile.features if each.name != reference.label)
     [label] = [each for each in reference.profile.features if each.name == reference.label]
     share = min(1.0, _ROWS_TO_KEEP / max(log_bytes / _BYTES_OF_A_ROW, 1))
-    base_path = Path(config.push.path)
+    base_path = at(config.push.path)
     trial = candidate(base_path)
     join = JoinPlan(
         monitor.identifier,
@@ -177,18 +192,27 @@ def _gather(config: PipelineConfig, options: LookOptions, served: Served, beam_a
         join=join,
         partitions=partitions_of(log_bytes, tables),
     )
-    with tempfile.TemporaryDirectory() as folder:
-        output = Path(folder, _EVIDENCE_FILE)
-        collect(logs, tables, plan, judging, output, beam_args)
+    with _folder_below(scratch) as folder:
+        output = folder / _EVIDENCE_FILE
+        collect(logs, tables, plan, judging, str(output), beam_args)
         evidence = Evidence.model_validate_json(output.read_text(encoding="utf-8"))
     return evidence.model_copy(update={"problems": (*problems.found(), *evidence.problems)})
 
 
-def _size(file: LogFile) -> int:
+@contextmanager
+def _folder_below(scratch: str | None) -> Iterator[UPath]:
+    """A folder of its own for as long as the context lasts; None: on this machine."""
+    if scratch is None:
+        with tempfile.TemporaryDirectory(prefix="headrace-") as name:
+            yield at(name)
+        return
+    folder = at(scratch) / f"look-{uuid.uuid4().hex}"
+    folder.mkdir(parents=True)
     try:
-        return file.path.stat().st_size
-    except FileNotFoundError:  # still open, or just renamed
-        return 0
+        yield folder
+    finally:
+        if folder.exists():  # a store has no empty folders
+            folder.rmdir(recursive=True)
 
 
 def _server_health(config: PipelineConfig, folder: Path, now: float) -> ServerHealth | None:

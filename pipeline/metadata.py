@@ -10,36 +10,115 @@ import ml_metadata as mlmd
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from pipeline.gates.verdict import GateName, Verdict
+from pipeline.metadata_config import MetadataConfig, MysqlMetadata, PostgresqlMetadata, SqliteMetadata
+from pipeline.metadata_postgresql import PostgresqlStore
+from pipeline.metadata_server import postgresql_tls, session
 from schema.errors import MetadataError
+from storage.places import at
 
 METADATA_FILE = "metadata.db"
-VERDICT_TYPE = "GateVerdict"
+_SQLITE = SqliteMetadata()
+VERDICT_TYPE = "headrace.GateVerdict"
 FINISHED = (pb.Execution.COMPLETE, pb.Execution.CACHED)
 _RUN = "pipeline_run"
 _NODE = "node"
 
 
-def open_store(home: Path) -> mlmd.MetadataStore:
-    """Opens a pipeline's metadata, creating it if need be.
+def connection_config(metadata: MetadataConfig, home: Path) -> pb.ConnectionConfig:
+    """How ML Metadata reaches a pipeline's records: the one answer for our readers and for TFX.
+
+    It holds the password: it must not be printed or written.
+
+    Args:
+        metadata: Which database.
+        home: The pipeline's folder, where SQLite's file is; made if need be.
 
     Raises:
-        MetadataError: The file cannot be opened or is not an ML Metadata store.
+        MetadataError: A file with a password cannot be read.
     """
-    path = home / METADATA_FILE
-    home.mkdir(parents=True, exist_ok=True)
     config = pb.ConnectionConfig()
-    config.sqlite.filename_uri = str(path)
-    config.sqlite.connection_mode = pb.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
+    if isinstance(metadata, PostgresqlMetadata):
+        _set_postgresql(config.postgresql, metadata)
+    elif isinstance(metadata, MysqlMetadata):
+        _set_mysql(config.mysql, metadata)
+    else:
+        home.mkdir(parents=True, exist_ok=True)
+        config.sqlite.filename_uri = str(home / METADATA_FILE)
+        config.sqlite.connection_mode = pb.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
+    return config
+
+
+def connect(config: pb.ConnectionConfig) -> mlmd.MetadataStore:
+    """A store of ML Metadata itself, mended where it has to be.
+
+    Raises:
+        Exception: ML Metadata's own, of whatever class.
+    """
+    return PostgresqlStore(config) if config.HasField("postgresql") else mlmd.MetadataStore(config)
+
+
+def open_store(home: Path, metadata: MetadataConfig = _SQLITE) -> mlmd.MetadataStore:
+    """Opens a pipeline's metadata, making its tables if need be.
+
+    Args:
+        home: The pipeline's folder.
+        metadata: Which database.
+
+    Raises:
+        MetadataError: The database cannot be reached or opened, or is not an ML Metadata store.
+    """
+    config = connection_config(metadata, home)
     try:
-        return mlmd.MetadataStore(config)
+        return connect(config)
     except Exception as error:  # MLMD raises a different class for each status code
-        raise MetadataError(
-            "The metadata store cannot be opened",
-            where=str(path),
-            expected="an SQLite file that ML Metadata wrote",
-            received=" ".join(str(error).split())[:300],
-            mend="Restore the file from a backup, or move the pipeline's folder away to start afresh.",
-        ) from None
+        received = " ".join(str(error).split())[:300]
+    if not isinstance(metadata, SqliteMetadata):
+        with session(metadata):  # ML Metadata writes the server's answer to stderr only: ask again, to tell it
+            pass
+    raise MetadataError(
+        "The metadata store cannot be opened",
+        where=str(home / METADATA_FILE) if isinstance(metadata, SqliteMetadata) else metadata.where,
+        expected="a database that ML Metadata wrote, with the version that is installed here",
+        received=received,
+        mend="Restore it from a backup, or begin another one: move the pipeline's folder away, or name an empty "
+        "database in metadata.database.",
+    )
+
+
+def _set_postgresql(config: pb.PostgreSQLDatabaseConfig, metadata: PostgresqlMetadata) -> None:
+    config.host, config.port = quoted(metadata.host), str(metadata.port)
+    config.dbname, config.user = quoted(metadata.database), quoted(metadata.user)
+    if metadata.password_file is not None:
+        config.password = quoted(metadata.password())
+    config.skip_db_creation = True
+    for name, value in postgresql_tls(metadata.tls).items():
+        setattr(config.ssloption, name, quoted(value))
+
+
+def _set_mysql(config: pb.MySQLDatabaseConfig, metadata: MysqlMetadata) -> None:
+    config.host, config.port = metadata.host, metadata.port
+    config.database, config.user, config.password = metadata.database, metadata.user, metadata.password()
+    config.skip_db_creation = True
+    if metadata.tls is not None:
+        files = {
+            "ca": metadata.tls.root_certificate,
+            "capath": metadata.tls.root_certificates,
+            "cert": metadata.tls.certificate,
+            "key": metadata.tls.key,
+            "cipher": metadata.tls.cipher,
+        }
+        for name, value in files.items():
+            setattr(config.ssl_options, name, str(value or ""))
+        config.ssl_options.verify_server_cert = metadata.tls.verify_server
+
+
+def quoted(value: str) -> str:
+    """A value as libpq's connection string has it, which ML Metadata puts together without quoting.
+
+    Source: https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-KEYWORD-VALUE
+    """
+    escaped = value.replace("\\", r"\\").replace("'", r"\'")
+    return f"'{escaped}'"
 
 
 class History:
@@ -101,11 +180,11 @@ class History:
     def verdicts_of_run(self, run_id: str) -> list[Verdict]:
         """The verdicts that a run reached (or took from the cache), in the order of the gates."""
         found = [
-            Verdict.load(Path(artifact.uri))
+            Verdict.load(at(artifact.uri))
             for execution in self.executions_of_run(run_id).values()
             if execution.last_known_state in FINISHED
             for artifact in self.artifacts(execution.id, pb.Event.OUTPUT).get("verdict", [])
-            if Path(artifact.uri).is_dir()
+            if at(artifact.uri).is_dir()
         ]
         return sorted(found, key=lambda verdict: list(GateName).index(verdict.gate))
 

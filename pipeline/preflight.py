@@ -18,7 +18,9 @@ from monitoring.config import require_features
 from pipeline.config import PipelineConfig
 from pipeline.gates.metrics import METRICS
 from schema.contract import SERVING, in_environment, load_schema
-from schema.errors import ConfigError, DataError, DiskError, SchemaError
+from schema.errors import ConfigError, DataError, DiskError, SchemaError, StorageError
+from storage.errors import explain
+from storage.places import at, is_remote
 
 _DISK_FACTOR = 20
 """Examples, transformed examples and copies of a model take about this many times the size of packed Parquet."""
@@ -35,7 +37,8 @@ def check(config: PipelineConfig) -> Window:
     Raises:
         HeadraceError: Something is wrong; the error says what, where, and how to mend it.
     """
-    schema = load_schema(config.schema_path)
+    _buckets_are_there(config)
+    schema = load_schema(at(config.schema_path))
     for rule in _CONFIG_RULES:
         rule(config, schema)
     window = find_window(config.data)
@@ -49,26 +52,39 @@ def check(config: PipelineConfig) -> Window:
     return window
 
 
+def _buckets_are_there(config: PipelineConfig) -> None:
+    """Asked before anything is read from them: of a bucket that is not there, a file would only be missing."""
+    places = {
+        "schema": config.schema_path,
+        "data.source.path": config.data.source.path,
+        "push.path": config.push.path,
+        "root": config.root,
+    }
+    for key, place in places.items():
+        if is_remote(place):
+            require_bucket(place, key)
+
+
 def _label_is_in_schema(config: PipelineConfig, schema: schema_pb2.Schema) -> None:
     label = next((feature for feature in schema.feature if feature.name == config.label.name), None)
     if label is None:
         raise SchemaError(
             f"The label {config.label.name!r} is not in the schema",
-            where=str(config.schema_path),
+            where=config.schema_path,
             expected=f"one of {', '.join(feature.name for feature in schema.feature)}",
             mend="Add it to the schema, or set label.name to a feature of the schema.",
         )
     if label.type == schema_pb2.BYTES:
         raise SchemaError(
             f"The label {label.name!r} is text",
-            where=str(config.schema_path),
+            where=config.schema_path,
             expected="type: INT or FLOAT" + (", 0 or 1" if config.label.task == "binary" else ""),
             received="type: BYTES",
         )
     if in_environment(label, schema, SERVING):
         raise SchemaError(
             f"The label {label.name!r} is expected in requests",
-            where=str(config.schema_path),
+            where=config.schema_path,
             expected=f'not_in_environment: "{SERVING}" in the feature {label.name!r}',
             mend="Add that line: nobody knows the label when a prediction is asked for.",
         )
@@ -81,7 +97,7 @@ def _label_is_bounded(config: PipelineConfig, schema: schema_pb2.Schema) -> None
     if config.label.task == "binary" and not is_binary:
         raise SchemaError(
             f"The schema does not say that the label {label.name!r} is 0 or 1",
-            where=str(config.schema_path),
+            where=config.schema_path,
             expected="bool_domain {} or int_domain { min: 0 max: 1 } in that feature",
             mend="Add it, or set label.task to regression.",
         )
@@ -92,7 +108,7 @@ def _excluded_are_not_in_schema(config: PipelineConfig, schema: schema_pb2.Schem
     if both:
         raise SchemaError(
             f"The schema lists features that the configuration excludes: {', '.join(both)}",
-            where=str(config.schema_path),
+            where=config.schema_path,
             expected="a column to be either a feature in the schema or excluded with a reason",
             mend="Remove them from the schema or from features.exclude.",
         )
@@ -131,7 +147,10 @@ def _bounds_fit_task(config: PipelineConfig, schema: schema_pb2.Schema) -> None:
 
 def _push_path_can_be_written(config: PipelineConfig, schema: schema_pb2.Schema) -> None:
     del schema
-    for path, key in ((Path(config.push.path), "push.path"), (config.root, "root")):
+    for text, key in ((config.push.path, "push.path"), (config.root, "root")):
+        if is_remote(text):
+            continue
+        path = Path(text)
         nearest = next(each for each in (path, *path.parents) if each.exists())
         if not nearest.is_dir() or not os.access(nearest, os.W_OK):
             raise ConfigError(
@@ -140,6 +159,25 @@ def _push_path_can_be_written(config: PipelineConfig, schema: schema_pb2.Schema)
                 expected="a folder, or a path in a folder, that this user can write to",
                 received=f"{nearest} is {'read-only' if nearest.is_dir() else 'a file'}",
             )
+
+
+def require_bucket(url: str, key: str) -> None:
+    """The bucket is there, and these credentials may see it."""
+    bucket = "/".join(url.split("/")[:3])
+    try:
+        if at(bucket).exists():
+            return
+    except Exception as error:  # each store has its own classes of errors
+        explained = explain(error, f"{key}: {url}")
+        if explained is None:
+            raise
+        raise explained from None
+    raise StorageError(
+        "The bucket does not exist, or may not be seen with these credentials",
+        where=f"{key}: {url}",
+        expected=f"the bucket {bucket}",
+        mend="Create it, or log in with an account that may use it.",
+    )
 
 
 def _spans_are_not_empty(window: Window, infos: list[FileInfo]) -> None:
@@ -191,7 +229,7 @@ def _types_fit(info: FileInfo, config: PipelineConfig, schema: schema_pb2.Schema
 
 
 def _disk_has_room(config: PipelineConfig, infos: list[FileInfo]) -> None:
-    local = [Path(info.path) for info in infos if "://" not in info.path]
+    local = [] if is_remote(config.root) else [Path(info.path) for info in infos if not is_remote(info.path)]
     needed = max(_LEAST_DISK, _DISK_FACTOR * sum(path.stat().st_size for path in local))
     nearest = next(each for each in (config.home, *config.home.parents) if each.exists())
     free = shutil.disk_usage(nearest).free

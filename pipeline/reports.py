@@ -11,7 +11,7 @@ from monitoring.alerts import gauges, log_line
 from monitoring.page import PAGE_FILE, render
 from monitoring.report import Report
 from pipeline.config import PipelineConfig
-from serving.durable import write_whole
+from storage.files import write_whole
 
 GAUGES_FILE = "metrics.prom"
 LOG_FILE = "decisions.log"

@@ -5,19 +5,19 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 
-from rich import box
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.gates.verdict import Finding, Outcome, Verdict
+from pipeline.gates.table import OUTCOME_STYLES, findings_table
+from pipeline.gates.verdict import Outcome, Verdict
 from pipeline.runners.report import RunReport, State
 from schema.errors import HeadraceError
 
@@ -29,12 +29,6 @@ _STATE_STYLES = {
     State.FAILED: "bold red",
     State.BLOCKED: "magenta",
     State.CANCELLED: "red",
-}
-_OUTCOME_STYLES = {
-    Outcome.PASSED: "green",
-    Outcome.NOTED: "yellow",
-    Outcome.ACCEPTED: "yellow",
-    Outcome.FAILED: "bold red",
 }
 _NODE_WIDTH = 20
 _MOST_PASSED = 12
@@ -139,17 +133,12 @@ def show_verdict(console: Console, verdict: Verdict, pipeline: str, *, all_findi
         pipeline: As the user names it, for the commands that are suggested.
         all_findings: Also the passed ones when there are many.
     """
-    style = _OUTCOME_STYLES[verdict.outcome]
+    style = OUTCOME_STYLES[verdict.outcome]
     title = Text(f"{verdict.gate.value} gate: ", "bold") + Text(verdict.outcome.value, style)
     console.print(title + Text(f" ({verdict.summary.rstrip('.')})"), soft_wrap=True)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("check", "where", "bound", "value", "baseline", "outcome"):
-        table.add_column(column, overflow="fold")
     shown = [each for each in verdict.findings if all_findings or each.outcome is not Outcome.PASSED]
     passed = [each for each in verdict.findings if each not in shown]
-    for finding in shown + passed[:_MOST_PASSED]:
-        table.add_row(*map(Text, _cells(finding)), Text(finding.outcome.value, _OUTCOME_STYLES[finding.outcome]))
-    console.print(table)
+    console.print(findings_table(shown + passed[:_MOST_PASSED]))
     if len(passed) > _MOST_PASSED:
         command = f"headrace why {shlex.quote(pipeline)} {verdict.gate.value}"
         console.print(f"  and {len(passed) - _MOST_PASSED} more that passed: {command}\n", soft_wrap=True)
@@ -160,10 +149,6 @@ def show_verdict(console: Console, verdict: Verdict, pipeline: str, *, all_findi
         mends = dict.fromkeys(f.mend for f in verdict.findings if f.outcome is Outcome.FAILED and f.mend)
         console.print(Text(f"  To mend:   {' '.join(mends)}"), soft_wrap=True)
         console.print(Text(f"  To accept: headrace run {shlex.quote(pipeline)} --accept 'REASON'\n"), soft_wrap=True)
-
-
-def _cells(finding: Finding) -> Iterable[str]:
-    return finding.check, finding.where, finding.bound, finding.value, finding.baseline
 
 
 def show_error(console: Console, error: HeadraceError) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
+from upath import UPath
 
 from schema.errors import SchemaError
 
@@ -18,7 +19,7 @@ TRAINING = "TRAINING"
 _SECONDS = schema_pb2.TimeDomain.UNIX_SECONDS
 
 
-def load_schema(path: Path) -> schema_pb2.Schema:
+def load_schema(path: Path | UPath) -> schema_pb2.Schema:
     """Parses and checks a schema file.
 
     Raises:
@@ -48,7 +49,7 @@ def load_schema(path: Path) -> schema_pb2.Schema:
     return schema
 
 
-def _check(schema: schema_pb2.Schema, path: Path) -> None:
+def _check(schema: schema_pb2.Schema, path: Path | UPath) -> None:
     names = [feature.name for feature in schema.feature]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated or not names:

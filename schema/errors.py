@@ -23,6 +23,7 @@ class ExitCode(IntEnum):
     LOCKED = 21
     DISK = 22
     METADATA = 23
+    STORAGE = 24
     SERVER = 30
     RETRAIN = 40
     ROLL_BACK = 41
@@ -106,9 +107,15 @@ class SchemaError(HeadraceError):
 
 
 class LockedError(HeadraceError):
-    """Another run owns this pipeline's metadata."""
+    """Another process owns this pipeline's metadata, or changes its pushed versions."""
 
     exit_code = ExitCode.LOCKED
+
+
+class NodeError(HeadraceError):
+    """A node ended in an error that is not the user's data's or configuration's."""
+
+    exit_code = ExitCode.NODE
 
 
 class DiskError(HeadraceError):
@@ -135,6 +142,12 @@ class MetadataError(HeadraceError):
     """The metadata store cannot be read."""
 
     exit_code = ExitCode.METADATA
+
+
+class StorageError(HeadraceError):
+    """An object store refuses what it is asked, or does not have the bucket."""
+
+    exit_code = ExitCode.STORAGE
 
 
 class ServerError(HeadraceError):

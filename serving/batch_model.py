@@ -6,7 +6,6 @@ import atexit
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from serving.client.rows import from_arrow
 from serving.client.signature import STRING, Signature, TensorSpec
 from serving.client.values import array_of, mistake
 from serving.session_model import SERVE_TAG, SessionModel
+from storage.places import at
 
 EXAMPLES = "examples"
 """The one column of a block of tf.Examples, and the one input of the signature that takes them."""
@@ -39,6 +39,7 @@ class Plan:
     """What scores, and what is written of it."""
 
     model_path: str
+    """Of the SavedModel, wherever it lies."""
     version: int
     signature_name: str
     keep: tuple[str, ...] = ()
@@ -75,7 +76,7 @@ def read_signature(model_path: str, name: str) -> Signature:
         DataError: There is no such model or no such signature.
     """
     try:
-        saved = saved_model_pb2.SavedModel.FromString(Path(model_path, "saved_model.pb").read_bytes())
+        saved = saved_model_pb2.SavedModel.FromString((at(model_path) / "saved_model.pb").read_bytes())
     except Exception as error:  # protobuf's DecodeError differs between its versions
         raise DataError("The model cannot be read", where=model_path, received=str(error)) from None
     for meta_graph in saved.meta_graphs:
@@ -93,7 +94,7 @@ class SessionModelHandler(ModelHandler[Rows, Scored, SessionModel]):
 
     def load_model(self) -> SessionModel:
         """Once in each process; closed before TensorFlow is gone, or it would complain."""
-        model = SessionModel(self._plan.model_path)
+        model = SessionModel.load(at(self._plan.model_path))
         atexit.register(_close, weakref.ref(model))
         return model
 

@@ -31,15 +31,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
 from schema.errors import UsageError
-from serving.durable import flush_folder, locked, write_whole
-from serving.rollback import PERSON, finish_interrupted, mark_as_candidate, retire, unmark
-from serving.versions import Candidate, candidate, candidate_path, find, free_number, rolled_back, versions
+from serving.rollback import PERSON, changing, finish_interrupted, mark_as_candidate, retire, unmark
+from serving.versions import (
+    SAVED_MODEL,
+    Candidate,
+    candidate,
+    candidate_path,
+    find,
+    free_number,
+    is_there,
+    look,
+    rolled_back,
+    versions,
+)
+from storage.files import write_whole
+from storage.folders import move_folder
+from storage.places import Place, is_remote
 
 STABLE, CANARY = "stable", "canary"
 """The labels."""
@@ -56,13 +68,13 @@ class Canary:
     candidate: Candidate
 
 
-def under_way(base_path: Path) -> Canary | None:
+def under_way(base_path: Place) -> Canary | None:
     """The trial, if there is one."""
-    trial, published = candidate(base_path), versions(base_path)
-    return Canary(published[-1], trial) if trial is not None and published else None
+    seen = look(base_path)
+    return Canary(seen.versions[-1], seen.candidate) if seen.candidate is not None and seen.versions else None
 
 
-def start(base_path: Path, version: int) -> Canary:
+def start(base_path: Place, version: int) -> Canary:
     """Tries a version: the newest one, which gets less traffic then, or one that was rolled back.
 
     Raises:
@@ -72,7 +84,7 @@ def start(base_path: Path, version: int) -> Canary:
     """
     if find(base_path, version) is None:
         raise UsageError(f"There is no version {version}", where=str(base_path), expected=_told(base_path))
-    with locked(base_path):
+    with changing(base_path):
         finish_interrupted(base_path)
         current = candidate(base_path)
         if current is not None:
@@ -92,12 +104,11 @@ def start(base_path: Path, version: int) -> Canary:
         number = free_number(base_path, stable)
         path = unmark(base_path, version) if version in rolled_back(base_path) else base_path / str(version)
         trial = mark_as_candidate(path, version, number)
-        path.rename(candidate_path(base_path, number))
-        flush_folder(base_path)
+        move_folder(path, candidate_path(base_path, number), SAVED_MODEL)
     return Canary(stable, trial)
 
 
-def promote(base_path: Path, version: int | None = None) -> Canary:
+def promote(base_path: Place, version: int | None = None) -> Canary:
     """The candidate becomes the newest version, and answers all requests.
 
     Args:
@@ -113,12 +124,11 @@ def promote(base_path: Path, version: int | None = None) -> Canary:
     """
     with _trial(base_path, version) as ended:
         trial = ended.candidate
-        candidate_path(base_path, trial.number).rename(base_path / str(trial.version))
-        flush_folder(base_path)
+        move_folder(candidate_path(base_path, trial.number), base_path / str(trial.version), SAVED_MODEL)
     return ended
 
 
-def drop(base_path: Path, reason: str, by: str = PERSON, version: int | None = None) -> Canary:
+def drop(base_path: Place, reason: str, by: str = PERSON, version: int | None = None) -> Canary:
     """The candidate is rolled back; the stable version answers all requests.
 
     Args:
@@ -139,7 +149,7 @@ def drop(base_path: Path, reason: str, by: str = PERSON, version: int | None = N
     return ended
 
 
-def configure(base_path: Path, model: str) -> Path:
+def configure(base_path: Place, model: str) -> Place:
     """Writes `models.config` as the folders demand, for `--model_config_file`.
 
     Args:
@@ -153,20 +163,20 @@ def configure(base_path: Path, model: str) -> Path:
         OSError: The disk cannot be written to.
     """
     file = base_path / CONFIG_FILE
-    with locked(base_path):
+    with changing(base_path):
         finish_interrupted(base_path)
         text = _models_config(base_path, model)
-        if not file.is_file() or file.read_text(encoding="utf-8") != text:
+        if _content(file) != text:
             write_whole(file, text)
     return file
 
 
 @contextmanager
-def _trial(base_path: Path, version: int | None) -> Iterator[Canary]:
+def _trial(base_path: Place, version: int | None) -> Iterator[Canary]:
     """The trial that is under way, while nobody else can end it."""
-    if not base_path.is_dir():
+    if not is_there(base_path):
         raise _none_is_tried(base_path)
-    with locked(base_path):
+    with changing(base_path):
         finish_interrupted(base_path)
         found = under_way(base_path)
         if found is None:
@@ -176,24 +186,33 @@ def _trial(base_path: Path, version: int | None) -> Iterator[Canary]:
         yield found
 
 
-def _models_config(base_path: Path, model: str) -> str:
+def _models_config(base_path: Place, model: str) -> str:
     config = model_server_config_pb2.ModelServerConfig()
     served = config.model_config_list.config.add(
-        name=model, base_path=str(base_path.absolute()), model_platform="tensorflow"
+        name=model,
+        base_path=str(base_path if is_remote(base_path) else base_path.absolute()),
+        model_platform="tensorflow",
     )
     served.model_version_policy.latest.num_versions = 2
-    trial, published = candidate(base_path), versions(base_path)
-    if published:
-        served.version_labels[STABLE] = published[-1]
-    if trial is not None:
-        served.version_labels[CANARY] = trial.number
+    seen = look(base_path)
+    if seen.versions:
+        served.version_labels[STABLE] = seen.versions[-1]
+    if seen.candidate is not None:
+        served.version_labels[CANARY] = seen.candidate.number
     return f"# Written by headrace; it follows the versions beside it.\n{text_format.MessageToString(config)}"
 
 
-def _none_is_tried(base_path: Path) -> UsageError:
+def _content(file: Place) -> str | None:
+    try:
+        return file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+
+
+def _none_is_tried(base_path: Place) -> UsageError:
     return UsageError("No version is being tried", where=str(base_path))
 
 
-def _told(base_path: Path) -> str:
+def _told(base_path: Place) -> str:
     known = [*versions(base_path)[-1:], *rolled_back(base_path)]
     return f"the newest version, or one that is rolled back: {', '.join(map(str, known))}" if known else "a version"

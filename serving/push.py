@@ -5,28 +5,34 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from serving.durable import flush_folder, locked
-from serving.rollback import finish_interrupted, mark_as_candidate, retire
+from schema.errors import LockedError
+from serving.rollback import changing, finish_interrupted, mark_as_candidate, retire
 from serving.versions import (
     MANIFEST,
     PROVENANCE,
+    SAVED_MODEL,
     Mark,
     candidate,
     candidate_path,
-    find,
     free_number,
     highest_number,
+    look,
     read_manifest,
-    rolled_back,
+    read_mark,
     versions,
 )
+from storage.files import flush
+from storage.folders import move_folder, remove_folder
+from storage.places import Place, is_remote, upload
 
 _INCOMING = ".incoming-"
 _PUSH = "headrace push"
@@ -37,7 +43,7 @@ class Pushed:
     """The result of a push."""
 
     version: int
-    path: Path
+    path: Place
     is_new: bool
     """False if this model, byte for byte, is the newest version already, or the candidate, or rolled back."""
     is_candidate: bool = False
@@ -48,7 +54,7 @@ class Pushed:
 
 def push(
     model: Path,
-    base_path: Path,
+    base_path: Place,
     provenance: Mapping[str, Path | str],
     manifest: Mapping[str, Any],
     finish: Callable[[Path], None] = lambda folder: None,
@@ -56,9 +62,11 @@ def push(
 ) -> Pushed:
     """Publishes a SavedModel as the next version below `base_path`.
 
-    The copy is written beside the versions under a name that no server takes for one, flushed to the disk, and then
-    renamed. A push that is interrupted leaves no version; the next push removes its remains. A model that was rolled
-    back is not published again. A candidate that is being tried gives way to what is pushed.
+    The copy is completed before it is a version: on this machine beside the versions, under a name that no server
+    takes for one, flushed to the disk, and then renamed; for an object store in a temporary folder, and its
+    `saved_model.pb` is uploaded after all else. A push that is interrupted leaves no version; the next one removes its
+    remains. A model that was rolled back is not published again. A candidate that is being tried gives way to what is
+    pushed.
 
     Args:
         model: The folder of the SavedModel.
@@ -70,12 +78,14 @@ def push(
 
     Raises:
         UsageError: There is no number for a candidate.
+        LockedError: Another process is changing the versions in an object store.
         OSError: The disk is full or cannot be written to.
     """
     digest = digest_of(model)
-    with locked(base_path):
-        for remains in base_path.glob(f"{_INCOMING}*"):
-            shutil.rmtree(remains)
+    with changing(base_path) as confirm:
+        if not is_remote(base_path):
+            for remains in base_path.glob(f"{_INCOMING}*"):
+                shutil.rmtree(str(remains))
         finish_interrupted(base_path)
         known = _pushed_before(base_path, digest)
         if known is not None:
@@ -84,36 +94,66 @@ def push(
         stable = max(versions(base_path), default=0)
         number = free_number(base_path, stable) if as_candidate and stable else None
         target = base_path / str(version) if number is None else candidate_path(base_path, number)
-        incoming = base_path / f"{_INCOMING}{uuid.uuid4().hex}"
-        try:
+
+        def complete(incoming: Path) -> None:
             shutil.copytree(model, incoming)
             facts = {**manifest, "version": version, "pushed_at": int(time.time()), "model_digest": digest}
             _write_provenance(incoming / PROVENANCE, {**provenance, MANIFEST: json.dumps(facts, indent=2)})
             finish(incoming)
             if number is not None:
                 mark_as_candidate(incoming, version, number)
-            _flush(incoming)
+
+        def make_way() -> None:
+            confirm()
             _retire_candidate(base_path, stable, version)
-            incoming.rename(target)
-        except BaseException:
-            shutil.rmtree(incoming, ignore_errors=True)
-            raise
-        flush_folder(base_path)
+
+        publish = _upload if is_remote(base_path) else _rename
+        publish(target, complete, make_way)
     return Pushed(version, target, is_new=True, is_candidate=number is not None)
 
 
-def _pushed_before(base_path: Path, digest: str) -> Pushed | None:
+def _rename(target: Place, complete: Callable[[Path], None], make_way: Callable[[], None]) -> None:
+    """Publishes on this machine."""
+    incoming = Path(str(target.parent), f"{_INCOMING}{uuid.uuid4().hex}")
+    try:
+        complete(incoming)
+        for path in [*incoming.rglob("*"), incoming]:
+            flush(path)
+        make_way()
+        move_folder(incoming, target, SAVED_MODEL)
+    except BaseException:
+        shutil.rmtree(incoming, ignore_errors=True)
+        raise
+
+
+def _upload(target: Place, complete: Callable[[Path], None], make_way: Callable[[], None]) -> None:
+    """Publishes in an object store. An interrupt may come while files are on their way; so remains are left then."""
+    with tempfile.TemporaryDirectory(prefix="headrace-") as folder:
+        incoming = Path(folder, target.name)
+        complete(incoming)
+        try:
+            upload(incoming, target, SAVED_MODEL, make_way)
+        except LockedError:
+            raise  # whoever took the lock over may have taken this version's number
+        except Exception:
+            with suppress(Exception):  # the first error counts, and the next push removes what is left
+                remove_folder(target, SAVED_MODEL)
+            raise
+
+
+def _pushed_before(base_path: Place, digest: str) -> Pushed | None:
     """The newest version, the candidate, or a version that was rolled back, if it is this model."""
-    trial = candidate(base_path)
-    for version in [*([trial.version] if trial else []), *versions(base_path)[-1:], *rolled_back(base_path)]:
-        path = find(base_path, version)
-        if path is not None and read_manifest(path).get("model_digest") == digest:
-            is_candidate = trial is not None and trial.version == version
-            return Pushed(version, path, False, is_candidate, rolled_back(base_path).get(version))
+    seen = look(base_path)
+    tried = [seen.candidate.version] if seen.candidate else []
+    for version in [*tried, *seen.versions[-1:], *seen.rolled_back_folders]:
+        path = seen.all[version].path
+        if read_manifest(path).get("model_digest") == digest:
+            mark = read_mark(path, version) if version in seen.rolled_back_folders else None
+            return Pushed(version, path, False, is_candidate=version in tried, refused=mark)
     return None
 
 
-def _retire_candidate(base_path: Path, stable: int, version: int) -> None:
+def _retire_candidate(base_path: Place, stable: int, version: int) -> None:
     trial = candidate(base_path)
     if trial is not None:
         retire(base_path, [trial.version], stable, f"version {version} was pushed while it was tried", _PUSH)
@@ -138,8 +178,3 @@ def _write_provenance(folder: Path, entries: Mapping[str, Path | str]) -> None:
             shutil.copytree(content, target)
         else:
             shutil.copyfile(content, target)
-
-
-def _flush(folder: Path) -> None:
-    for path in [*folder.rglob("*"), folder]:
-        flush_folder(path)

@@ -1,34 +1,38 @@
 """Rolling back and restoring: what changes a version's state, see `serving.versions`.
 
-A rollback is written into the version before its folder is renamed. What was interrupted between the two is decided
+A rollback is written into the version before its folder is moved. What was interrupted between the two is decided
 already, and the next change below the base path finishes it.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from schema.errors import UsageError
 from schema.strict import Strict
-from serving.durable import flush_folder, locked, write_whole
 from serving.versions import (
     CANDIDATE,
     MARK,
     PROVENANCE,
+    SAVED_MODEL,
     Candidate,
+    Folder,
     Mark,
     candidate,
-    is_marked,
-    live_paths,
-    published_paths,
+    is_there,
+    leftovers,
+    look,
     read_mark,
     rolled_back,
-    rolled_back_paths,
     versions,
 )
+from storage.files import write_whole
+from storage.folders import move_folder, remove_folder
+from storage.locks import locked
+from storage.places import Place, is_remote
 
 PERSON = "a person"
 """Who rolls back, unless it is said."""
@@ -44,7 +48,16 @@ class RollBack:
     """The version that answers now."""
 
 
-def roll_back(base_path: Path, to: int | None, reason: str, by: str = PERSON) -> RollBack:
+@contextmanager
+def changing(base_path: Place) -> Iterator[Callable[[], None]]:
+    """The lock on a base path (`storage.locks.locked`), and nothing left over from what was interrupted before."""
+    with locked(base_path) as confirm:
+        for folder in leftovers(base_path):
+            remove_folder(folder, SAVED_MODEL)
+        yield confirm
+
+
+def roll_back(base_path: Place, to: int | None, reason: str, by: str = PERSON) -> RollBack:
     """Takes versions out of service for good: servers fall back within their polling interval.
 
     A candidate goes first, and the newest version last: whatever a server sees in between, it goes straight from the
@@ -61,10 +74,10 @@ def roll_back(base_path: Path, to: int | None, reason: str, by: str = PERSON) ->
         UsageError: There is no such version to go back to.
         OSError: The disk is full or cannot be written to.
     """
-    if not base_path.is_dir():
+    if not is_there(base_path):
         raise _nothing_before(base_path)
-    with locked(base_path):
-        there = live_paths(base_path)
+    with changing(base_path):
+        there = look(base_path).live
         if to is None:
             to = _one_before(base_path, there)
         _require_published(base_path, to)
@@ -73,25 +86,23 @@ def roll_back(base_path: Path, to: int | None, reason: str, by: str = PERSON) ->
     return RollBack(bad, to)
 
 
-def restore(base_path: Path, version: int) -> None:
+def restore(base_path: Place, version: int) -> None:
     """Undoes a rollback: the version is published again, and answers if it is the newest.
 
     Raises:
         UsageError: It is not rolled back, or a candidate is being tried.
         OSError: The disk cannot be written to.
     """
-    if not base_path.is_dir():
+    if not is_there(base_path):
         raise _not_rolled_back(base_path, version)
-    with locked(base_path):
+    with changing(base_path):
         trial = candidate(base_path)
         if trial is not None:  # its number must stay the second highest
             raise UsageError(f"Version {trial.version} is being tried", mend="Promote or drop it first.")
-        path = unmark(base_path, version)
-        path.rename(base_path / str(version))
-        flush_folder(base_path)
+        move_folder(unmark(base_path, version), base_path / str(version), SAVED_MODEL)
 
 
-def retire(base_path: Path, bad: Iterable[int], to: int | None, reason: str, by: str) -> None:
+def retire(base_path: Place, bad: Iterable[int], to: int | None, reason: str, by: str) -> None:
     """Marks versions and takes them from the servers. Needs the lock.
 
     Args:
@@ -101,52 +112,54 @@ def retire(base_path: Path, bad: Iterable[int], to: int | None, reason: str, by:
         reason: Why.
         by: Who or what decided.
     """
-    live, published = live_paths(base_path), published_paths(base_path)
-    ordered = sorted(bad, key=lambda version: (version in published, version))
+    seen = look(base_path)
+    ordered = sorted(bad, key=lambda version: (version in seen.published, version))
     for version in ordered:
-        if not is_marked(live[version]):
-            _write(live[version], MARK, Mark(version=version, at=time.time(), by=by, reason=reason, to=to))
+        if not seen.live[version].is_marked:
+            _write(seen.live[version].path, MARK, Mark(version=version, at=time.time(), by=by, reason=reason, to=to))
     for version in ordered:
-        live[version].rename(base_path / f"rolled-back-{version}")
-        flush_folder(base_path)
+        move_folder(seen.live[version].path, base_path / f"rolled-back-{version}", SAVED_MODEL)
 
 
-def finish_interrupted(base_path: Path) -> None:
-    """Renames what is marked already. Needs the lock."""
-    marked = [version for version, path in live_paths(base_path).items() if is_marked(path)]
-    retire(base_path, marked, None, "", "")
+def finish_interrupted(base_path: Place) -> None:
+    """Moves what is marked already. Needs the lock."""
+    marked = [version for version, folder in look(base_path).live.items() if folder.is_marked]
+    if marked:
+        retire(base_path, marked, None, "", "")
 
 
-def unmark(base_path: Path, version: int) -> Path:
+def unmark(base_path: Place, version: int) -> Place:
     """Removes the mark from a version that is rolled back, and gives its folder. Needs the lock.
 
     Raises:
         UsageError: It is not rolled back.
     """
     finish_interrupted(base_path)
-    path = rolled_back_paths(base_path).get(version)
-    if path is None:
+    folder = look(base_path).rolled_back.get(version)
+    if folder is None:
         raise _not_rolled_back(base_path, version)
-    (path / PROVENANCE / MARK).unlink(missing_ok=True)
-    return path
+    if folder.is_marked:
+        (folder.path / PROVENANCE / MARK).unlink(missing_ok=True)
+    return folder.path
 
 
-def mark_as_candidate(version_path: Path, version: int, number: int) -> Candidate:
+def mark_as_candidate(version_path: Place, version: int, number: int) -> Candidate:
     """Writes into a version that, and as which number, it is tried. It is tried once its folder has that name."""
     trial = Candidate(version=version, number=number, since=time.time())
     _write(version_path, CANDIDATE, trial)
     return trial
 
 
-def _write(version_path: Path, name: str, content: Strict) -> None:
+def _write(version_path: Place, name: str, content: Strict) -> None:
     folder = version_path / PROVENANCE
-    folder.mkdir(parents=True, exist_ok=True)
+    if not is_remote(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / name, content.model_dump_json(indent=2))
 
 
-def _one_before(base_path: Path, there: dict[int, Path]) -> int:
+def _one_before(base_path: Place, there: dict[int, Folder]) -> int:
     """The version before the newest, or the one that an interrupted rollback went to."""
-    interrupted = [read_mark(path, version).to for version, path in there.items() if is_marked(path)]
+    interrupted = [read_mark(each.path, version).to for version, each in there.items() if each.is_marked]
     decided = [to for to in interrupted if to is not None]
     if decided:
         return min(decided)
@@ -155,7 +168,7 @@ def _one_before(base_path: Path, there: dict[int, Path]) -> int:
     return sorted(there)[-2]
 
 
-def _require_published(base_path: Path, version: int) -> None:
+def _require_published(base_path: Place, version: int) -> None:
     known = versions(base_path)
     if version in known:
         return
@@ -166,13 +179,13 @@ def _require_published(base_path: Path, version: int) -> None:
     raise UsageError(f"There is no published version {version}", where=str(base_path), expected=expected)
 
 
-def _nothing_before(base_path: Path) -> UsageError:
+def _nothing_before(base_path: Place) -> UsageError:
     known = versions(base_path)
     received = f"version {known[-1]} is the only one" if known else "no version is published"
     return UsageError("There is no version to go back to", where=str(base_path), received=received)
 
 
-def _not_rolled_back(base_path: Path, version: int) -> UsageError:
+def _not_rolled_back(base_path: Place, version: int) -> UsageError:
     known = ", ".join(map(str, rolled_back(base_path)))
     return UsageError(
         f"Version {version} is not rolled back",

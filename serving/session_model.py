@@ -21,6 +21,8 @@ from tensorflow.core.protobuf import config_pb2, meta_graph_pb2, saved_model_pb2
 from tensorflow.python.client import pywrap_tf_session
 from tensorflow.python.framework import c_api_util
 
+from storage.places import Place, local_copy
+
 SERVE_TAG = "serve"
 _INIT_OP = "__saved_model_init_op"
 _INIT_COLLECTIONS = ("saved_model_main_op", "legacy_init_op")
@@ -32,7 +34,7 @@ class SessionModel:
     """One loaded version of a model.
 
     Args:
-        path: The folder of the SavedModel.
+        path: The folder of the SavedModel, on this machine.
         tags: Of the meta graph to load.
         config: Of the Session; by default one thread, the caller's.
 
@@ -51,6 +53,17 @@ class SessionModel:
         self._calls: dict[str, Callable[..., list[np.ndarray]]] = {}
         self._lock = threading.Lock()
         _restore(path, meta_graph, self._callable)
+
+    @classmethod
+    def load(cls, place: Place) -> SessionModel:
+        """Loads a model from wherever it lies; it needs its files no more once it is loaded.
+
+        Raises:
+            OSError: There is no SavedModel.
+            tf.errors.OpError: The graph cannot be loaded or initialised.
+        """
+        with local_copy(place) as folder:
+            return cls(str(folder))
 
     def prepare(self, signature_name: str) -> Callable[..., list[np.ndarray]]:
         """The compiled function of a signature: arrays in the order of its inputs → arrays in that of its outputs.

@@ -1,6 +1,6 @@
 """The versions below a base path: which are published, which one is a candidate, and which are rolled back.
 
-A folder's name is its state, and one rename changes it, so no change can be half done:
+A folder's name is its state, and one move changes it, so no change can be half done:
 
     1764012345               published: a server answers from the newest
     rolled-back-1764012345   was published; no server takes the name for a version
@@ -8,25 +8,36 @@ A folder's name is its state, and one rename changes it, so no change can be hal
 
 A version is rolled back from when that is written into it (`rolled_back.json`); its new name follows, at the latest
 with the next change below the base path.
+
+In an object store a folder is whole while it has its `saved_model.pb`, which is written last and removed first
+(`storage.folders`). A move that was interrupted may leave the version whole under both names: then being published
+counts most, and being rolled back least, unless the mark says otherwise. What does not count is left over
+(`leftovers`), and the next change removes it.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from schema.errors import UsageError
 from schema.strict import Strict
+from storage.places import Place, is_remote, names_below
 
 PROVENANCE = Path("assets.extra", "headrace")
 """Where a pushed model keeps what it came from; TensorFlow Serving ignores all of assets.extra but its warm-up."""
 
+SAVED_MODEL = "saved_model.pb"
 MANIFEST = "manifest.json"
 MARK = "rolled_back.json"
 CANDIDATE = "candidate.json"
 _ROLLED_BACK = re.compile(r"rolled-back-(\d+)", re.ASCII)
+_NAMES = re.compile(r"(rolled-back-)?\d+", re.ASCII)
 
 
 class Mark(Strict):
@@ -52,77 +63,146 @@ class Candidate(Strict):
     """Seconds since 1970."""
 
 
-def versions(base_path: Path) -> list[int]:
+@dataclass(frozen=True)
+class Folder:
+    """A version's folder, as it was when the base path was looked at."""
+
+    path: Place
+    is_marked: bool
+    """Whether a rollback of the version is decided."""
+    trial: Candidate | None
+    """That, and as what, it is or was tried."""
+
+    @property
+    def is_candidate(self) -> bool:
+        """Whether its name says that it is being tried."""
+        return self.trial is not None and self.path.name == f"0{self.trial.number}"
+
+
+@dataclass(frozen=True)
+class Look:
+    """The versions below a base path at one moment, by number."""
+
+    published: dict[int, Folder]
+    """Whose names are versions."""
+    tried: dict[int, Folder]
+    rolled_back: dict[int, Folder]
+    """At which no server looks any more."""
+
+    @property
+    def versions(self) -> list[int]:
+        """The published versions, ascending."""
+        return sorted(version for version, folder in self.published.items() if not folder.is_marked)
+
+    @property
+    def candidate(self) -> Candidate | None:
+        """The version that is being tried, if one is."""
+        tried = {version: folder for version, folder in self.tried.items() if version not in self.published}
+        trials = [folder.trial for folder in tried.values() if folder.trial is not None and not folder.is_marked]
+        return max(trials, key=lambda trial: trial.version, default=None)
+
+    @property
+    def rolled_back_folders(self) -> dict[int, Folder]:
+        """Of the versions that are rolled back, ascending, under whatever name."""
+        return {
+            version: folder
+            for version, folder in sorted(self.all.items())
+            if folder.is_marked or version not in self.live
+        }
+
+    @property
+    def live(self) -> dict[int, Folder]:
+        """From which a server may answer: of the versions, and of the candidate."""
+        return {**self.tried, **self.published}
+
+    @property
+    def all(self) -> dict[int, Folder]:
+        """Whatever their state."""
+        return {**self.rolled_back, **self.live}
+
+
+def look(base_path: Place) -> Look:
+    """What lies below a base path; in an object store one request for each 1,000 files.
+
+    Raises:
+        FileNotFoundError: There is no such bucket.
+    """
+    folders = _folders(base_path)
+    published = {int(each.path.name): each for each in folders if _is_version(each.path.name)}
+    tried = {each.trial.version: each for each in folders if each.trial is not None and each.is_candidate}
+    matches = [(_ROLLED_BACK.fullmatch(each.path.name), each) for each in folders]
+    return Look(published, tried, {int(match[1]): each for match, each in matches if match})
+
+
+def versions(base_path: Place) -> list[int]:
     """The published versions, ascending."""
-    return sorted(version for version, path in published_paths(base_path).items() if not is_marked(path))
+    return look(base_path).versions
 
 
-def candidate(base_path: Path) -> Candidate | None:
+def candidate(base_path: Place) -> Candidate | None:
     """The version that is being tried, if one is."""
-    found = [each for each in _candidates(base_path) if not is_marked(candidate_path(base_path, each.number))]
-    return max(found, key=lambda each: each.version, default=None)
+    return look(base_path).candidate
 
 
-def rolled_back(base_path: Path) -> dict[int, Mark]:
+def rolled_back(base_path: Place) -> dict[int, Mark]:
     """The versions that are rolled back, ascending, and why."""
-    marked = {version: path for version, path in live_paths(base_path).items() if is_marked(path)}
-    paths = {**rolled_back_paths(base_path), **marked}
-    return {version: read_mark(paths[version], version) for version in sorted(paths)}
+    return {version: read_mark(each.path, version) for version, each in look(base_path).rolled_back_folders.items()}
 
 
-def rolled_back_models(base_path: Path) -> frozenset[str]:
+def rolled_back_models(base_path: Place) -> frozenset[str]:
     """The digests (`serving.push.digest_of`) of the models that are rolled back, under whatever version."""
-    paths = [find(base_path, version) for version in rolled_back(base_path)]
-    facts = [read_manifest(path) for path in paths if path is not None]
+    facts = [read_manifest(each.path) for each in look(base_path).rolled_back_folders.values()]
     return frozenset(each["model_digest"] for each in facts if "model_digest" in each)
 
 
-def find(base_path: Path, version: int) -> Path | None:
+def find(base_path: Place, version: int) -> Place | None:
     """The folder of a version, whatever its state; None if it is gone."""
-    return _paths(base_path).get(version)
+    folder = look(base_path).all.get(version)
+    return None if folder is None else folder.path
 
 
-def logged_as(base_path: Path) -> dict[int, int]:
+def logged_as(base_path: Place) -> dict[int, int]:
     """The version behind each number under which a request log may know it: its own, and that of its trial."""
-    paths = _paths(base_path)
-    tried = [trial for path in paths.values() if (trial := _read_candidate(path)) is not None]
-    return {trial.number: trial.version for trial in tried} | {version: version for version in paths}
+    seen = look(base_path).all
+    tried = [folder.trial for folder in seen.values() if folder.trial is not None]
+    return {trial.number: trial.version for trial in tried} | {version: version for version in seen}
 
 
-def read_manifest(version_path: Path) -> dict[str, Any]:
+def read_manifest(version_path: Place) -> dict[str, Any]:
     """The facts that `push` left with a version; empty for a version that was not pushed by Headrace."""
-    path = version_path / PROVENANCE / MANIFEST
-    if not path.is_file():
+    try:
+        facts: dict[str, Any] = json.loads((version_path / PROVENANCE / MANIFEST).read_text(encoding="utf-8"))
+    except FileNotFoundError:
         return {}
-    facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return facts
 
 
-def highest_number(base_path: Path) -> int:
+def highest_number(base_path: Place) -> int:
     """The highest that any folder below the base path has, or ever had; 0 without any."""
-    named = [int(each.name) for each in _folders(base_path) if each.name.isdecimal()]
-    return max([*named, *_paths(base_path)], default=0)
+    folders = _folders(base_path)
+    named = [int(each.path.name) for each in folders if each.path.name.isdecimal()]
+    return max([*named, *look(base_path).all], default=0)
 
 
-def candidate_path(base_path: Path, number: int) -> Path:
+def candidate_path(base_path: Place, number: int) -> Place:
     """The folder of a candidate: a zero before its number tells it from a published version, to all but servers."""
     return base_path / f"0{number}"
 
 
 def require_local(path: str) -> Path:
-    """The push path as a folder.
+    """The push path as a folder, for a server that reads no object store.
 
     Raises:
         UsageError: It is a URL.
     """
-    if "://" in path:
+    if is_remote(path):
         raise UsageError(
             "The pushed versions are not on this machine", where=path, expected="push.path to be a local folder"
         )
     return Path(path)
 
 
-def free_number(base_path: Path, stable: int) -> int:
+def free_number(base_path: Place, stable: int) -> int:
     """A number for the next candidate: below the stable version's, above the one before, and never used, as a server
     may still hold another model under it.
 
@@ -142,52 +222,62 @@ def free_number(base_path: Path, stable: int) -> int:
     return number
 
 
-def published_paths(base_path: Path) -> dict[int, Path]:
-    """The folders whose names are versions."""
-    folders = [each for each in _folders(base_path) if each.name.isdecimal()]
-    return {int(each.name): each for each in folders if str(int(each.name)) == each.name}
-
-
-def live_paths(base_path: Path) -> dict[int, Path]:
-    """The folders from which a server may answer: of the versions, and of the candidate."""
-    tried = {each.version: candidate_path(base_path, each.number) for each in _candidates(base_path)}
-    return {**published_paths(base_path), **tried}
-
-
-def rolled_back_paths(base_path: Path) -> dict[int, Path]:
-    """The folders that no server looks at any more."""
-    matches = [(_ROLLED_BACK.fullmatch(each.name), each) for each in _folders(base_path)]
-    return {int(match[1]): each for match, each in matches if match}
-
-
-def is_marked(version_path: Path) -> bool:
-    """Whether a rollback of the version is decided."""
-    return (version_path / PROVENANCE / MARK).is_file()
-
-
-def read_mark(version_path: Path, version: int) -> Mark:
+def read_mark(version_path: Place, version: int) -> Mark:
     """Why a version is rolled back. A folder that somebody renamed by hand is out of service all the same."""
     try:
         return Mark.model_validate_json((version_path / PROVENANCE / MARK).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (FileNotFoundError, ValueError):
         return Mark(version=version, at=None, by="unknown", reason="none is recorded")
 
 
-def _paths(base_path: Path) -> dict[int, Path]:
-    return {**rolled_back_paths(base_path), **live_paths(base_path)}
+def is_there(base_path: Place) -> bool:
+    """Whether there is anything at a base path."""
+    return bool(names_below(base_path)) if is_remote(base_path) else base_path.is_dir()
 
 
-def _folders(base_path: Path) -> list[Path]:
-    return [each for each in base_path.iterdir() if each.is_dir()] if base_path.is_dir() else []
+def leftovers(base_path: Place) -> list[Place]:
+    """The folders in an object store that a push or a move left when it was interrupted. Needs the lock."""
+    if not is_remote(base_path):
+        return []
+    seen, files = look(base_path), set(names_below(base_path))
+    names = {name.split("/")[0] for name in files if "/" in name}
+    halves = [name for name in names if f"{name}/{SAVED_MODEL}" not in files and _NAMES.fullmatch(name)]
+    doubles = [
+        folder.path.name
+        for group in (seen.tried, seen.rolled_back)
+        for version, folder in group.items()
+        if folder is not seen.all[version]
+    ]
+    return [base_path / name for name in sorted([*halves, *doubles])]
 
 
-def _candidates(base_path: Path) -> list[Candidate]:
-    found = [(each, _read_candidate(each)) for each in _folders(base_path) if each.name.startswith("0")]
-    return [trial for each, trial in found if trial is not None and candidate_path(base_path, trial.number) == each]
+def _is_version(name: str) -> bool:
+    return name.isdecimal() and str(int(name)) == name
 
 
-def _read_candidate(version_path: Path) -> Candidate | None:
+def _folders(base_path: Place) -> list[Folder]:
+    """All that may be a version's."""
+    if not is_remote(base_path):
+        paths = [each for each in base_path.iterdir() if each.is_dir()] if base_path.is_dir() else []
+        return [_folder(path, [each for each in _STATES if (path / each).is_file()]) for path in paths]
+    files: dict[str, set[str]] = defaultdict(set)
+    for name in names_below(base_path):
+        folder, _, file = name.partition("/")
+        files[folder].add(file)
+    return [_folder(base_path / name, below) for name, below in files.items() if SAVED_MODEL in below]
+
+
+def _folder(path: Place, files: Collection[str]) -> Folder:
+    trial = _read_candidate(path) if _TRIED in files else None
+    return Folder(path, _MARKED in files, trial)
+
+
+def _read_candidate(version_path: Place) -> Candidate | None:
     try:
-        return Candidate.model_validate_json((version_path / PROVENANCE / CANDIDATE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return Candidate.model_validate_json((version_path / _TRIED).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
         return None
+
+
+_MARKED, _TRIED = (PROVENANCE / MARK).as_posix(), (PROVENANCE / CANDIDATE).as_posix()
+_STATES = (_MARKED, _TRIED)

@@ -27,10 +27,11 @@ from monitoring.report import Comparison, State
 from monitoring.rows import as_rows
 from pipeline.config import load_config
 from schema.contract import load_schema
+from storage.places import at
 
 _ROOT = Path(__file__).parents[2]
 _CONFIG = load_config(_ROOT / "pipeline" / "configs" / "flights.yaml")
-_SCHEMA = load_schema(_CONFIG.schema_path)
+_SCHEMA = load_schema(at(_CONFIG.schema_path))
 _LABEL = _CONFIG.label.name
 _FEATURES = (*model_features(_SCHEMA, _CONFIG.features, _LABEL), label_feature(_LABEL, _SCHEMA))
 _MONTHS = range(2, 12)

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Mapping
 from datetime import datetime
-from pathlib import Path
 
 from rich.console import Console
 
@@ -16,7 +15,7 @@ from pipeline.reports import last_report
 from schema.errors import ConfigError, ExitCode, UsageError
 from serving import canary as trials
 from serving.canary import CONFIG_FILE, Canary
-from serving.versions import require_local
+from storage.places import Place, at
 
 MONITOR = "the monitor"
 """Who decided, in the mark of a version that `conclude` drops."""
@@ -42,7 +41,7 @@ def canary(
         UsageError: Both start and drop are given, or what is asked for cannot be done.
         ConfigError: A version is to be tried, and the YAML has no `monitor.canary`.
     """
-    base_path = require_local(config.push.path)
+    base_path = at(config.push.path)
     if start is not None and drop is not None:
         raise UsageError("Both --start and --drop are given", expected="one of them")
     if start is not None:
@@ -123,7 +122,7 @@ def conclude(console: Console, config: PipelineConfig, state: Canary, arms: Mapp
 
 def conclude_trial(console: Console, config: PipelineConfig) -> None:
     """Goes on with the trial that is under way, if one is, by what the last look at the log knows."""
-    state = trials.under_way(require_local(config.push.path)) if config.monitor.canary is not None else None
+    state = trials.under_way(at(config.push.path)) if config.monitor.canary is not None else None
     if state is not None:
         conclude(console, config, state, arms_of(config, state))
 
@@ -134,7 +133,7 @@ def promote_candidate(console: Console, config: PipelineConfig, version: int | N
     Raises:
         UsageError: None, or another one, is being tried.
     """
-    base_path = require_local(config.push.path)
+    base_path = at(config.push.path)
     ended = trials.promote(base_path, version)
     update_labels(config, base_path)
     console.print(
@@ -144,7 +143,7 @@ def promote_candidate(console: Console, config: PipelineConfig, version: int | N
     )
 
 
-def update_labels(config: PipelineConfig, base_path: Path) -> None:
+def update_labels(config: PipelineConfig, base_path: Place) -> None:
     """Brings `models.config` up to date, where servers use one: with `monitor.canary`, or if one was used before."""
     if config.monitor.canary is not None or (base_path / CONFIG_FILE).is_file():
         trials.configure(base_path, config.name)
@@ -153,7 +152,7 @@ def update_labels(config: PipelineConfig, base_path: Path) -> None:
 def _drop(console: Console, config: PipelineConfig, reason: str, by: str, version: int | None) -> None:
     if not reason.strip():
         raise UsageError("The reason is empty", where="--drop", expected="why the candidate is dropped")
-    base_path = require_local(config.push.path)
+    base_path = at(config.push.path)
     ended = trials.drop(base_path, reason.strip(), by, version)
     update_labels(config, base_path)
     console.print(

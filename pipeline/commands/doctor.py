@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from pipeline.beam import RUNNERS
 from pipeline.config import find_config, load_config
 from pipeline.lane import current_lane, glibc_version
 from schema.errors import ExitCode, HeadraceError
@@ -43,6 +44,7 @@ def _checks(pipeline: str) -> list[tuple[str, Callable[[], str]]]:
         ("packages", _packages),
         ("memory", _memory),
         ("pipeline", lambda: _pipeline(pipeline)),
+        ("targets", lambda: _targets(pipeline)),
     ]
 
 
@@ -86,3 +88,13 @@ def _pipeline(name: str) -> str:
 
     config = load_config(find_config(name))
     return f"{config.name} is ready to run: {preflight.check(config).describe()}"
+
+
+def _targets(name: str) -> str:
+    from pipeline.preflight_targets import check_target
+
+    config = load_config(find_config(name))
+    described = [runner for runner in RUNNERS if getattr(config.targets, runner) is not None]
+    for runner in described:
+        check_target(config, runner)
+    return f"ready for --on {', '.join(described)}" if described else "none are described: everything runs here"

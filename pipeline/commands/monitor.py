@@ -17,13 +17,17 @@ from monitoring.alerts import post
 from monitoring.page import PAGE_FILE
 from monitoring.policy import DECIDING_METRICS
 from monitoring.report import REPORT_FILE, Action, Check, QualityPoint, Report, of_whole_period
+from pipeline.beam import Runner
 from pipeline.config import PipelineConfig
 from pipeline.decisions import record
 from pipeline.looking import LookOptions, look
+from pipeline.preflight_targets import check_target
 from pipeline.reports import last_report, monitor_folder, save
+from pipeline.runners.dataflow import cancel, runs_on_dataflow
+from pipeline.runners.placement import place_look
 from pipeline.view import output_to
 from schema.errors import ExitCode
-from serving.durable import locked
+from storage.locks import locked
 
 _OUTPUT_FILE = "output.log"
 _OWED_FILE = "webhook-not-told"
@@ -45,6 +49,8 @@ class MonitorOptions:
     version: int | None = None
     log: str | None = None
     labels: str | None = None
+    on: Runner | None = None
+    """Where Beam runs; None: on this machine."""
 
 
 def monitor(console: Console, config: PipelineConfig, options: MonitorOptions) -> ExitCode:
@@ -54,11 +60,19 @@ def monitor(console: Console, config: PipelineConfig, options: MonitorOptions) -
         HeadraceError: It could not look.
     """
     started = time.monotonic()
+    if options.on is not None:
+        check_target(config, options.on)
     folder = monitor_folder(config)
     folder.mkdir(parents=True, exist_ok=True)
     with output_to(folder / _OUTPUT_FILE), locked(folder):  # two looks at once would write the same files
         before = last_report(config)
-        report = look(config, LookOptions(options.version, options.log, options.labels))
+        beam_args, scratch = place_look(config, options.on, folder)
+        try:
+            report = look(config, LookOptions(options.version, options.log, options.labels), beam_args, scratch)
+        except BaseException:
+            if runs_on_dataflow(beam_args):  # the job would go on with nobody waiting for it
+                cancel(config, folder / _OUTPUT_FILE, beam_args)
+            raise
         kept = save(report, folder)
         record(config, report, kept)
     _show(console, report, folder, options, time.monotonic() - started)

@@ -17,6 +17,7 @@ from rich.table import Table
 from pipeline.config import PipelineConfig
 from schema.errors import DataError, ExitCode, ServerError, UsageError
 from serving.client import Client, ClientError
+from storage.places import at
 
 if TYPE_CHECKING:
     import numpy as np
@@ -167,7 +168,7 @@ def _with_times(rows: list[dict[str, Any]], config: PipelineConfig) -> list[dict
     """JSON has no times: texts of features with a time_domain are read as ISO 8601."""
     from schema.contract import load_schema
 
-    times = {each.name for each in load_schema(config.schema_path).feature if each.HasField("time_domain")}
+    times = {each.name for each in load_schema(at(config.schema_path)).feature if each.HasField("time_domain")}
     for number, row in enumerate(rows):
         for name in times & row.keys():
             if isinstance(row[name], str) and row[name]:

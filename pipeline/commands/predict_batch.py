@@ -21,11 +21,12 @@ from data.spans import find_spans
 from pipeline.beam import IN_MEMORY_RUNNER
 from pipeline.commands.predict import PredictOptions
 from pipeline.config import PipelineConfig
-from schema.errors import ConfigError, DataError, ExitCode, UsageError
+from schema.errors import DataError, ExitCode, UsageError
 from serving.batch import QUARANTINE, Block, score
 from serving.batch_model import EXAMPLES, VERSION_COLUMN, Plan, read_signature
 from serving.client import Signature
 from serving.versions import versions
+from storage.places import at
 
 _SUFFIXES = {".parquet": "parquet", ".csv": "csv", ".tfrecord": "tfrecord", ".gz": "tfrecord"}
 _SERVE_EXAMPLES = "serve_examples"
@@ -43,7 +44,7 @@ def score_files(console: Console, config: PipelineConfig, options: PredictOption
     version = _version(config, options)
     paths, kind = _inputs(str(options.input))
 
-    model_path = str(Path(config.push.path) / str(version))
+    model_path = str(at(config.push.path) / str(version))
     name = _SERVE_EXAMPLES if kind == "tfrecord" else "serving_default"
     signature = read_signature(model_path, name)
     for column in options.keep:
@@ -77,9 +78,7 @@ def _free_output(options: PredictOptions) -> Path:
 
 
 def _version(config: PipelineConfig, options: PredictOptions) -> int:
-    if "://" in config.push.path:
-        raise ConfigError("The models are not on this machine", where=config.push.path, expected="a local push.path")
-    pushed = versions(Path(config.push.path))
+    pushed = versions(at(config.push.path))
     if not pushed:
         mend = f"Run it first: headrace run {shlex.quote(options.pipeline)}"
         raise UsageError("Nothing is pushed yet", where=config.push.path, mend=mend)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from rich.console import Console
 
 from pipeline.commands.canary import promote_candidate, update_labels
 from pipeline.config import PipelineConfig
 from schema.errors import ExitCode, UsageError
 from serving.rollback import restore
-from serving.versions import candidate, require_local, rolled_back, versions
+from serving.versions import candidate, rolled_back, versions
+from storage.places import Place, at
 
 
 def promote(console: Console, config: PipelineConfig, version: int | None = None) -> ExitCode:
@@ -24,7 +23,7 @@ def promote(console: Console, config: PipelineConfig, version: int | None = None
     Raises:
         UsageError: There is no such version, or nothing to promote.
     """
-    base_path = require_local(config.push.path)
+    base_path = at(config.push.path)
     trial = candidate(base_path)
     if trial is not None and version in (None, trial.version):
         promote_candidate(console, config, trial.version)
@@ -56,7 +55,7 @@ def promote(console: Console, config: PipelineConfig, version: int | None = None
     return ExitCode.OK
 
 
-def _already(console: Console, config: PipelineConfig, base_path: Path, version: int) -> ExitCode:
+def _already(console: Console, config: PipelineConfig, base_path: Place, version: int) -> ExitCode:
     newest = versions(base_path)[-1]
     if newest != version:
         raise UsageError(

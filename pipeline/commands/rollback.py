@@ -8,7 +8,7 @@ from pipeline.commands.canary import update_labels
 from pipeline.config import PipelineConfig
 from schema.errors import ExitCode, UsageError
 from serving.rollback import PERSON, roll_back
-from serving.versions import require_local
+from storage.places import at
 
 
 def rollback(
@@ -29,7 +29,7 @@ def rollback(
     Raises:
         UsageError: There is no such version to go back to, or the reason is empty.
     """
-    base_path = require_local(config.push.path)
+    base_path = at(config.push.path)
     if not reason.strip():
         raise UsageError("The reason is empty", where="--reason", expected="why the version is rolled back")
     done = roll_back(base_path, to, reason.strip(), by)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -18,17 +19,32 @@ from typing import TYPE_CHECKING
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from data.spans import Window, fingerprint
+from pipeline.beam import Runner
 from pipeline.commands.accept import accepted_findings
 from pipeline.config import PipelineConfig
 from pipeline.gates.verdict import GateName, Verdict
 from pipeline.metadata import History, open_store
-from pipeline.runners.report import RunReport, State, close_killed, load_reports, run_folder
+from pipeline.preflight_targets import check_target
+from pipeline.runners.dataflow import Job
+from pipeline.runners.placement import end_job, end_jobs_of_killed, place_run
+from pipeline.runners.report import (
+    LOGS,
+    REPORT_FILE,
+    NodeReport,
+    RunReport,
+    State,
+    close_killed,
+    load_reports,
+    run_folder,
+)
 from pipeline.view import Progress, output_to, show_error, show_verdict
-from schema.errors import ExitCode, UsageError
+from schema.errors import ExitCode, HeadraceError, UsageError
 from serving.versions import candidate, find, rolled_back
+from storage.places import at, is_remote, upload
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from upath import UPath
 
     from pipeline.runners.local import LocalRunner
 
@@ -46,6 +62,10 @@ class RunOptions:
     until_node: str | None = None
     span: int | None = None
     """The span that evaluates, instead of `data.window.newest`."""
+    on: Runner | None = None
+    """Where the Beam components run; None: on this machine."""
+    resumes: str | None = None
+    """The run that this one resumes: `accept` means what the gates refused before it."""
     jobs: int = field(default_factory=lambda: max(2, os.cpu_count() or 1))
 
 
@@ -56,34 +76,44 @@ def run(console: Console, config: PipelineConfig, options: RunOptions) -> ExitCo
         HeadraceError: The run could not start, or a node failed.
     """
     from pipeline import preflight
-    from pipeline.runners.lock import recover, run_lock
+    from pipeline.runners.claim import claim_root
+    from pipeline.runners.lock import recover, run_lock, shared_lock
 
     started = time.monotonic()
     if options.span is not None:
         config = with_newest(config, options.span)
     window = preflight.check(config)
+    if options.on is not None:
+        check_target(config, options.on)
     if config.data.window is not None:
         config = with_newest(config, window.number)  # so that a span that arrives from now on changes nothing
-    with run_lock(config.home):
+    with run_lock(config.home), shared_lock(config.metadata, config.name):
         close_killed(config.home)
+        claim_root(config)
         run_id = _new_run(config.home)
         with output_to(run_folder(config.home, run_id) / _RUNNER_LOG):
-            history = History(open_store(config.home), config.name)
-            interrupted = recover(history, config.home / "artifacts")
+            history = History(open_store(config.home, config.metadata), config.name)
+            interrupted = recover(history, at(config.artifacts))
             if interrupted:
                 console.print(f"The last run was interrupted in {', '.join(interrupted)}; finished nodes are kept.")
             reports = load_reports(config.home)
-            accepted = accepted_findings(history, reports, options.accept)
+            tell = partial(_tell_of_job, console)
+            end_jobs_of_killed(config, reports, tell)
+            judged = [each for each in reports if options.resumes is None or each.run_id < options.resumes]
+            accepted = accepted_findings(history, judged, options.accept)
             console.print(f"{config.name}: {window.describe()}")
             runner = _runner(config, options, run_id, reports, accepted, _forced(options, history, reports))
             runner.report.spans = _contents(window, options)
+            runner.report.on = options.on or ""
+            runner.beam_args = place_run(config, options.on, window, run_id)
+            runner.abandon = partial(end_job, config, runner.report, tell=tell)
             try:
                 with Progress(console) as progress, interruptible():
                     runner.watch = progress
                     runner.run()
             except KeyboardInterrupt:
-                recover(history, config.home / "artifacts")
-                _close(runner.report, config.home, "interrupted", started)
+                recover(history, at(config.artifacts))
+                _close(runner.report, config, "interrupted", started)
                 console.print(f"Interrupted. Finished nodes are kept: {_command(options.pipeline)} goes on from there.")
                 return ExitCode.INTERRUPTED
             return _conclude(console, config, options, runner, history, started)
@@ -147,7 +177,16 @@ def _runner(
     if options.from_node or options.until_node:
         mark_partial(compiled, options.from_node, options.until_node, reports)
     report = new_report(compiled, run_id, sys.argv[1:])
-    return LocalRunner(compiled, report, config.home, forced, options.jobs, watch=lambda report: None)
+    return LocalRunner(
+        compiled, report, config.home, {}, forced, options.jobs, watch=lambda report: None, abandon=lambda node: None
+    )
+
+
+def _tell_of_job(console: Console, outcome: HeadraceError | Job, node: NodeReport) -> None:
+    if isinstance(outcome, HeadraceError):
+        show_error(console, outcome)
+    else:
+        console.print(f"The Dataflow job {outcome.id} of {node.node} was cancelled.")
 
 
 def _conclude(
@@ -176,7 +215,7 @@ def _conclude(
         report.headline = f"Stopped by the {gates} gate after {report.seconds:.0f} s; nothing was pushed."
     else:
         outcome, report.headline = "failed", report.error
-    _close(report, config.home, outcome, started)
+    _close(report, config, outcome, started)
     for error in runner.errors.values():
         show_error(console, error)
     if not runner.errors and report.headline:
@@ -213,15 +252,17 @@ def _pushed_line(config: PipelineConfig, history: History, report: RunReport) ->
     return f"Nothing new to push: this model is {place}.{tried} Done in {seconds}."
 
 
-def _pushed_where(artifact: pb.Artifact) -> tuple[Path, int]:
+def _pushed_where(artifact: pb.Artifact) -> tuple[UPath, int]:
     """The base path and the version of a PushedModel, whatever its folder is called by now."""
     facts = artifact.custom_properties
-    return Path(facts["pushed_destination"].string_value).parent, int(facts["pushed_version"].string_value)
+    return at(facts["pushed_destination"].string_value).parent, int(facts["pushed_version"].string_value)
 
 
-def _close(report: RunReport, home: Path, outcome: str, started: float) -> None:
+def _close(report: RunReport, config: PipelineConfig, outcome: str, started: float) -> None:
     report.outcome, report.seconds = outcome, time.monotonic() - started
-    report.save(home)
+    report.save(config.home)
+    if is_remote(config.root):  # the others see the run, too
+        upload(run_folder(config.home, report.run_id), at(config.shared) / LOGS / report.run_id, last=REPORT_FILE)
 
 
 def _command(pipeline: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.config import PipelineConfig, find_config, load_config
 from serving.server.__main__ import main
+from serving.versions import require_local
 
 _OWN_MODELS = ("--model_base_path", "--model_name", "--model_config_file")
 _POLL_SECONDS = 1.0
@@ -23,7 +24,7 @@ def serve(arguments: Sequence[str]) -> int:
 
     Raises:
         ConfigError: The pipeline does not exist, or its YAML is wrong.
-        UsageError: A candidate is to be tried, and the push path is a URL.
+        UsageError: The push path is a URL, which this server does not read.
     """
     if not arguments or arguments[0].startswith("-"):
         return main(arguments)
@@ -37,7 +38,6 @@ def label_flags(config: PipelineConfig) -> dict[str, Any]:
     if config.monitor.canary is None:
         return {}
     from serving.canary import configure
-    from serving.versions import require_local
 
     return {
         "model_config_file": str(configure(require_local(config.push.path), config.name)),
@@ -50,7 +50,7 @@ def flags_of(config: PipelineConfig) -> dict[str, Any]:
     """The flags that a pipeline's YAML stands for. Its models answer row by row, so batching is safe."""
     flags: dict[str, Any] = {
         "model_name": config.name,
-        "model_base_path": config.push.path,
+        "model_base_path": str(require_local(config.push.path)),
         "host": config.serve.host,
         "port": config.serve.grpc_port,
         "rest_api_port": config.serve.rest_port,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import datetime
-from pathlib import Path
 
 from ml_metadata.proto import metadata_store_pb2 as pb
 from rich.console import Console
@@ -19,6 +18,7 @@ from pipeline.runners.report import RunReport, close_killed, load_reports
 from pipeline.view import show_runs
 from schema.errors import ExitCode, LockedError
 from serving.versions import candidate, find, read_manifest, rolled_back, versions
+from storage.places import Place, at
 
 
 def status(console: Console, config: PipelineConfig, most_runs: int) -> ExitCode:
@@ -30,11 +30,11 @@ def status(console: Console, config: PipelineConfig, most_runs: int) -> ExitCode
         console.print(f"{config.name} has not run yet: headrace run {config.argument}")
         return ExitCode.OK
     show_runs(console, reports[-most_runs:])
-    history = History(open_store(config.home), config.name)
+    history = History(open_store(config.home, config.metadata), config.name)
     console.print()
     _show_artifacts(console, history, reports[-1])
     console.print()
-    _show_pushed(console, Path(config.push.path))
+    _show_pushed(console, at(config.push.path))
     look = last_report(config)
     if look is not None:
         when = datetime.fromtimestamp(look.created).strftime("%Y-%m-%d %H:%M:%S")
@@ -53,7 +53,7 @@ def _show_artifacts(console: Console, history: History, report: RunReport) -> No
     console.print(table)
 
 
-def _show_pushed(console: Console, base_path: Path) -> None:
+def _show_pushed(console: Console, base_path: Place) -> None:
     states = _states(base_path)
     if not states:
         console.print(f"Nothing is pushed to {base_path}.")
@@ -69,7 +69,7 @@ def _show_pushed(console: Console, base_path: Path) -> None:
     console.print(table)
 
 
-def _states(base_path: Path) -> dict[int, str]:
+def _states(base_path: Place) -> dict[int, str]:
     """Each version, and whether it answers."""
     published, trial = versions(base_path), candidate(base_path)
     states = {version: f"rolled back by {mark.by}: {mark.reason}" for version, mark in rolled_back(base_path).items()}

@@ -38,6 +38,8 @@ class WatchOptions:
     every: float | None = None
     """Seconds between two looks; None: `monitor.watch_seconds`."""
     from_span: int | None = None
+    on: str | None = None
+    """Where runs place their Beam components; None: on this machine."""
 
 
 def watch_pipeline(console: Console, config: PipelineConfig, options: WatchOptions) -> ExitCode:
@@ -110,7 +112,7 @@ def watch(
             triggers=config.monitor.policy.retrain_on,
             source=Source(config.data.source, min(every, _SETTLE_SECONDS), time.monotonic),
             judge=Judge(config, look, roll_back, teller, time.monotonic, every),
-            run=PipelineRun(options.pipeline, watch_folder(config.home) / _OUTPUT, every),
+            run=PipelineRun(options.pipeline, watch_folder(config.home) / _OUTPUT, every, on=options.on),
             teller=teller,
             clock=time.monotonic,
             sleep=time.sleep,

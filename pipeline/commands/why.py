@@ -33,7 +33,7 @@ def why(console: Console, config: PipelineConfig, pipeline: str, subject: str | 
         return ExitCode.OK
     if subject is None:
         console.print(nodes_table(report))
-    history = History(open_store(config.home), config.name)
+    history = History(open_store(config.home, config.metadata), config.name)
     for verdict in history.verdicts_of_run(report.run_id):
         if subject in (None, verdict.gate.value):
             show_verdict(console, verdict, pipeline, all_findings=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import islice
-from pathlib import Path
 
 import ml_metadata as mlmd
 from tfx import types
@@ -14,6 +13,7 @@ from pipeline.components.gate import MODEL_ID
 from pipeline.gates.verdict import GateName
 from serving.push import digest_of
 from serving.versions import rolled_back_models
+from storage.places import at, local_copy
 
 _MODEL_GATES = (GateName.QUALITY, GateName.INFRA)
 
@@ -44,12 +44,17 @@ class LatestBlessedModelStrategy(resolver.ResolverStrategy):
         for verdict in sorted(input_dict["verdict"], key=lambda artifact: artifact.id):
             model_id = verdict.get_int_custom_property(MODEL_ID)
             last[verdict.get_string_custom_property("gate"), model_id] = bool(verdict.get_int_custom_property("passed"))
-        bad = rolled_back_models(Path(self._push_path)) if self._push_path else frozenset()
+        bad = rolled_back_models(at(self._push_path)) if self._push_path else frozenset()
         blessed = (
             model
             for model in sorted(input_dict["baseline"], key=lambda artifact: artifact.id, reverse=True)
             if model.id not in candidates
             and all(last.get((gate.value, model.id)) for gate in _MODEL_GATES)
-            and not (bad and digest_of(Path(path_utils.serving_model_path(model.uri))) in bad)
+            and not (bad and _digest_of(model) in bad)
         )
         return {**input_dict, "baseline": list(islice(blessed, 1)), "verdict": []}
+
+
+def _digest_of(model: types.Artifact) -> str:
+    with local_copy(at(path_utils.serving_model_dir(model.uri))) as folder:
+        return digest_of(folder)

@@ -7,9 +7,9 @@ the training spans (`monitoring.null`), and writes the same artifact: an `Anomal
 
 from __future__ import annotations
 
+import bisect
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -27,13 +27,15 @@ from models.features import Feature
 from monitoring.checks import Setting, by_impact, compare, rate_of_check
 from monitoring.explain import explained
 from monitoring.measures import Measure
+from monitoring.neighbours import ExamplesFile
 from monitoring.profile import Profile
-from monitoring.profiling import ExamplesFile, ProfileExamples
+from monitoring.profiling import ProfileExamples, save_profile
 from monitoring.related import Related
 from monitoring.report import Check, Comparison, State
 from pipeline.components.artifacts import ExampleProfile
 from pipeline.components.example_gen import COUNTS, SHARD_SPANS
 from schema.contract import load_schema
+from storage.places import Place, at
 
 CHECKS_FILE = "checks.json"
 """Beside the anomalies: every check, for the data gate."""
@@ -41,7 +43,7 @@ CHECKS_FILE = "checks.json"
 ANOMALIES_FILE = "SchemaDiff.pb"
 _PAIR = f"{EVAL}_{TRAIN}"
 _CHECKS = TypeAdapter(tuple[Check, ...])
-_SHARD = re.compile(r"-(\d{5})-of-\d{5}")
+_SHARD = re.compile(r"-(\d+)-of-\d+")
 _MEASURES = {
     Measure.L_INFINITY.value: anomalies_pb2.DriftSkewInfo.Measurement.L_INFTY,
     Measure.JENSEN_SHANNON.value: anomalies_pb2.DriftSkewInfo.Measurement.JENSEN_SHANNON_DIVERGENCE,
@@ -61,19 +63,19 @@ class DistributionValidatorExecutor(base_beam_executor.BaseBeamExecutor):
         """Leaves the profile, the anomalies and the checks."""
         examples = artifact_utils.get_single_instance(input_dict["examples"])
         features = [Feature.from_json(raw) for raw in json.loads(exec_properties["features"])]
-        folder = Path(artifact_utils.get_single_uri(output_dict["profile"]))
+        folder = artifact_utils.get_single_uri(output_dict["profile"])
         rows = sum(json.loads(examples.get_string_custom_property(COUNTS))["examples"].values())
         with self._make_beam_pipeline() as pipeline:
             _ = (
                 pipeline
                 | ProfileExamples(examples_files(examples), features, rows, exec_properties["label"])
-                | "Save" >> beam.Map(lambda profile: profile.save(folder))
+                | "Save" >> beam.Map(save_profile, folder)
             )
         good = input_dict.get("last_good_examples") or []
         last_good = int(good[0].get_int_custom_property("span")) if good else None
-        schema = load_schema(Path(artifact_utils.get_single_uri(input_dict["schema"])) / SCHEMA_FILE)
+        schema = load_schema(at(artifact_utils.get_single_uri(input_dict["schema"])) / SCHEMA_FILE)
         checks = judge_newest_span(
-            Profile.load(folder),
+            Profile.load(at(folder)),
             last_good,
             exec_properties["false_alarm_rate"],
             exec_properties["fewest_rows"],
@@ -82,21 +84,24 @@ class DistributionValidatorExecutor(base_beam_executor.BaseBeamExecutor):
         )
         anomalies = artifact_utils.get_single_instance(output_dict["anomalies"])
         anomalies.split_names = artifact_utils.encode_split_names([_PAIR])
-        pair = Path(anomalies.uri) / f"SplitPair-{_PAIR}"
+        pair = at(anomalies.uri) / f"SplitPair-{_PAIR}"
         pair.mkdir(parents=True, exist_ok=True)
         (pair / ANOMALIES_FILE).write_bytes(as_anomalies(checks).SerializeToString())
-        (Path(anomalies.uri) / CHECKS_FILE).write_bytes(_CHECKS.dump_json(tuple(checks)))
+        (at(anomalies.uri) / CHECKS_FILE).write_bytes(_CHECKS.dump_json(tuple(checks)))
 
 
 def examples_files(examples: types.Artifact) -> list[ExamplesFile]:
     """The files of an Examples artifact of ours, each with its span and its place in time."""
-    spans = json.loads(examples.get_string_custom_property(SHARD_SPANS))
+    firsts = {int(span): first for span, first in json.loads(examples.get_string_custom_property(SHARD_SPANS)).items()}
+    spans = sorted(firsts)
+    starts = [firsts[span] for span in spans]
     files = []
     for split in (TRAIN, EVAL):
         for path in fileio.glob(f"{artifact_utils.get_split_uri([examples], split)}/*.gz"):
             match = _SHARD.search(path)
             shard = int(match.group(1)) if match else 0
-            files.append(ExamplesFile(path, 2 * shard + (split == EVAL), spans[shard], is_eval=split == EVAL))
+            span = spans[bisect.bisect(starts, shard) - 1]
+            files.append(ExamplesFile(path, 2 * shard + (split == EVAL), span, is_eval=split == EVAL))
     return files
 
 
@@ -182,7 +187,7 @@ def as_anomalies(checks: list[Check]) -> anomalies_pb2.Anomalies:
     return anomalies
 
 
-def load_checks(folder: Path) -> tuple[Check, ...]:
+def load_checks(folder: Place) -> tuple[Check, ...]:
     """What the executor left beside the anomalies."""
     return _CHECKS.validate_json((folder / CHECKS_FILE).read_bytes())
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import apache_beam as beam
@@ -28,7 +30,7 @@ from tfx.types import artifact_utils, component_spec, standard_artifacts
 from data.config import DataConfig
 from data.encoding import ARROW_TYPES
 from data.examples import METRICS, ExamplesPlan, Shard, WriteExamples, count_of, dropped_of, error_of
-from data.readers import inspect
+from data.readers import inspect_all
 from data.spans import EVAL, TRAIN, Window, find_window, fingerprint
 from schema.errors import DataError
 
@@ -38,7 +40,15 @@ _WINDOW = TypeAdapter(Window)
 COUNTS = "counts"
 """Custom property of the examples: JSON of the examples in each split and the rows left out, with reasons."""
 SHARD_SPANS = "shard_spans"
-"""Custom property of the examples: JSON list of the span that each shard is of, by the shard's index."""
+"""Custom property of the examples: JSON of the index of each span's first shard, by the span."""
+
+
+@dataclass(frozen=True)
+class FileShards:
+    """The shards of a file: elements that are files, since there are fewer of them than of blocks."""
+
+    first: Shard
+    count: int
 
 
 class ExampleGenDriver(driver.Driver):
@@ -49,11 +59,9 @@ class ExampleGenDriver(driver.Driver):
         window = find_window(DataConfig.model_validate_json(execution_info.exec_properties["data"]))
         output = driver_output_pb2.DriverOutput()
         output.exec_properties[WINDOW].string_value = _WINDOW.dump_json(window).decode()
-        artifact = copy.deepcopy(execution_info.output_dict["examples"][0].mlmd_artifact)
-        artifact.custom_properties[utils.SPAN_PROPERTY_NAME].int_value = window.number
-        artifact.custom_properties[utils.FINGERPRINT_PROPERTY_NAME].string_value = fingerprint(window.spans)
-        artifact.custom_properties[WINDOW].string_value = window.describe()
-        output.output_artifacts["examples"].artifacts.append(artifact)
+        artifact = copy.deepcopy(execution_info.output_dict["examples"][0])
+        describe(artifact, window)
+        output.output_artifacts["examples"].artifacts.append(artifact.mlmd_artifact)
         return output
 
 
@@ -75,6 +83,8 @@ class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
         chosen = exec_properties.get(WINDOW)
         window = _WINDOW.validate_json(chosen) if chosen else find_window(data)
         artifact = artifact_utils.get_single_instance(output_dict["examples"])
+        if not artifact.has_custom_property(utils.FINGERPRINT_PROPERTY_NAME):  # Kubeflow runs no driver of ours
+            describe(artifact, window)
         artifact.split_names = artifact_utils.encode_split_names(list(SPLITS))
         feature_types = json.loads(exec_properties["types"])
         plan = ExamplesPlan(
@@ -86,19 +96,24 @@ class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
             hash_buckets={TRAIN: data.split.train, EVAL: data.split.eval} if data.split else {},
             temporary=f"{artifact.uri}/unfinished",
         )
-        planned = plan_shards(data, window, plan.types)
+        planned = plan_files(data, window, plan.types)
         fileio.makedirs(plan.temporary)
         try:
             with self._make_beam_pipeline() as pipeline:
-                shards = pipeline | "Blocks" >> beam.Create(planned, reshuffle=True)
-                _ = shards | "WriteExamples" >> beam.ParDo(WriteExamples(plan))
+                _ = (
+                    pipeline
+                    | "Files" >> beam.Create(planned, reshuffle=False)
+                    | "Blocks" >> beam.FlatMap(shards_of)
+                    | "Spread" >> beam.Reshuffle()
+                    | "WriteExamples" >> beam.ParDo(WriteExamples(plan))
+                )
         except Exception as failure:
             raise error_of(plan) or failure from failure
         counts = _counts(pipeline.result, data)
         _refuse_empty(counts, window, data)
         fileio.rmtree(plan.temporary)
         artifact.set_string_custom_property(COUNTS, json.dumps(counts))
-        artifact.set_string_custom_property(SHARD_SPANS, json.dumps([shard.span for shard in planned]))
+        artifact.set_string_custom_property(SHARD_SPANS, json.dumps(first_shards(planned)))
         examples_utils.set_payload_format(artifact, example_gen_pb2.FORMAT_TF_EXAMPLE)
         examples_utils.set_file_format(artifact, "tfrecords_gzip")
 
@@ -145,22 +160,49 @@ class ExampleGen(base_beam_component.BaseBeamComponent):
         )
 
 
-def plan_shards(data: DataConfig, window: Window, types: dict[str, pa.DataType]) -> list[Shard]:
-    """One shard for each block of the window, in the order of time.
+def describe(examples: types.Artifact, window: Window) -> None:
+    """Sets the properties that tell which data the examples are of: the newest span, and the content of all.
 
     Raises:
         DataError: A file cannot be read.
     """
-    blocks = []
-    for span in window.spans:
+    examples.set_int_custom_property(utils.SPAN_PROPERTY_NAME, window.number)
+    examples.set_string_custom_property(utils.FINGERPRINT_PROPERTY_NAME, fingerprint(window.spans))
+    examples.set_string_custom_property(WINDOW, window.describe())
+
+
+def plan_files(data: DataConfig, window: Window, types: dict[str, pa.DataType]) -> list[FileShards]:
+    """The files of the window that have a block, in the order of time: one shard for each block.
+
+    Raises:
+        DataError: A file cannot be read.
+    """
+    found = [(span, path) for span in window.spans for path in span.files]
+    infos = inspect_all([path for _, path in found], data.source.format, types)
+    of = sum(len(info.blocks) for info in infos)
+    files, index = [], 0
+    for (span, _), info in zip(found, infos, strict=True):
         split = None if window.eval_span is None else EVAL if span == window.eval_span else TRAIN
-        for path in span.files:
-            info = inspect(path, data.source.format, types)
-            blocks += [(block, tuple(info.columns), split, span.number) for block in info.blocks]
-    return [
-        Shard(index, len(blocks), block, columns, split, span)
-        for index, (block, columns, split, span) in enumerate(blocks)
-    ]
+        if info.blocks:
+            shard = Shard(index, of, info.blocks[0], tuple(info.columns), split, span.number)
+            files.append(FileShards(shard, len(info.blocks)))
+        index += len(info.blocks)
+    return files
+
+
+def shards_of(file: FileShards) -> Iterator[Shard]:
+    """One for each block of a file."""
+    for group in range(file.count):
+        block = replace(file.first.block, row_group=group)
+        yield replace(file.first, index=file.first.index + group, block=block)
+
+
+def first_shards(files: list[FileShards]) -> dict[int, int]:
+    """The index of each span's first shard; a span without one is not among them."""
+    firsts: dict[int, int] = {}
+    for file in files:
+        firsts.setdefault(file.first.span, file.first.index)
+    return firsts
 
 
 def _counts(result: beam.runners.runner.PipelineResult, data: DataConfig) -> dict[str, Any]:

@@ -6,7 +6,6 @@ orchestrator.
 """
 
 import json
-from pathlib import Path
 
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx import types
@@ -35,6 +34,7 @@ from pipeline.gates.infra import load_report
 from pipeline.gates.quality import quality_findings
 from pipeline.gates.verdict import GateName, Verdict, decide
 from schema.contract import load_schema
+from storage.places import Place, at
 
 MODEL_ID = "model_id"
 EXAMPLES_ID = "examples_id"
@@ -61,17 +61,17 @@ def DataGate(
     """Judges the anomalies of every split, how many examples there are, and how the newest span has drifted."""
     del code  # part of the cache key only
     by_split = {
-        split: _read_anomalies(Path(anomalies.uri) / f"Split-{split}")
+        split: _read_anomalies(at(anomalies.uri) / f"Split-{split}")
         for split in artifact_utils.decode_split_names(anomalies.split_names)
     }
     bounds = DataGateConfig.model_validate_json(config)
     findings = data_findings(
         by_split,
-        load_schema(Path(schema.uri) / SCHEMA_FILE),
+        load_schema(at(schema.uri) / SCHEMA_FILE),
         json.loads(examples.get_string_custom_property(COUNTS)),
         bounds,
     )
-    findings += drift_findings(load_checks(Path(drift.uri)), bounds)
+    findings += drift_findings(load_checks(at(drift.uri)), bounds)
     _publish(decide(GateName.DATA, findings, json.loads(accepted)), verdict)
     verdict.set_int_custom_property(EXAMPLES_ID, examples.id)
 
@@ -101,16 +101,16 @@ def InfraGate(
 ) -> None:
     """Judges what InfraValidator measured."""
     del code
-    findings = load_report(Path(blessing.uri))
+    findings = load_report(at(blessing.uri))
     _publish(decide(GateName.INFRA, findings, json.loads(accepted)), verdict, model)
 
 
-def _read_anomalies(folder: Path) -> anomalies_pb2.Anomalies:
+def _read_anomalies(folder: Place) -> anomalies_pb2.Anomalies:
     return anomalies_pb2.Anomalies.FromString((folder / "SchemaDiff.pb").read_bytes())
 
 
 def _publish(decision: Verdict, artifact: types.Artifact, model: types.Artifact | None = None) -> None:
-    decision.save(Path(artifact.uri))
+    decision.save(at(artifact.uri))
     artifact.set_string_custom_property("gate", decision.gate.value)
     artifact.set_string_custom_property("outcome", decision.outcome.value)
     artifact.set_int_custom_property("passed", int(decision.passed))

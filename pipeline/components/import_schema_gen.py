@@ -6,13 +6,14 @@ TFX's own has the path alone in its cache key: an edited schema would be answere
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 from typing import Any
 
 from tfx import types
 from tfx.components.schema_gen.import_schema_gen import executor
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import component_spec, standard_artifacts
+
+from storage.places import at
 
 
 class ImportSchemaGenSpec(component_spec.ComponentSpec):
@@ -29,11 +30,11 @@ class ImportSchemaGen(base_component.BaseComponent):
     SPEC_CLASS = ImportSchemaGenSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
 
-    def __init__(self, schema_file: Path) -> None:
+    def __init__(self, schema_file: str) -> None:
         super().__init__(
             ImportSchemaGenSpec(
-                schema_file=str(schema_file),
-                fingerprint=hashlib.sha256(schema_file.read_bytes()).hexdigest()[:16],
+                schema_file=schema_file,
+                fingerprint=hashlib.sha256(at(schema_file).read_bytes()).hexdigest()[:16],
                 schema=types.Channel(type=standard_artifacts.Schema),
             )
         )

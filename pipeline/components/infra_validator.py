@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import json
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -29,6 +28,7 @@ from pipeline.gates.config import InfraGateConfig
 from pipeline.gates.infra import check_model, save_report
 from pipeline.gates.verdict import Outcome
 from schema.errors import DataError
+from storage.places import at
 
 
 class InfraValidatorExecutor(base_executor.BaseExecutor):
@@ -45,21 +45,21 @@ class InfraValidatorExecutor(base_executor.BaseExecutor):
         features = [Feature.from_json(raw) for raw in json.loads(exec_properties["features"])]
         model = artifact_utils.get_single_instance(input_dict["model"])
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
-        folder = Path(blessing.uri)
+        folder = at(blessing.uri)
         examples = _first_examples(artifact_utils.get_split_uri(input_dict["examples"], EVAL), config.examples)
         transform = tft.TFTransformOutput(artifact_utils.get_single_uri(input_dict["transform_graph"]))
         expected = trainer_predictions(
-            load_keras_model(Path(artifact_utils.get_single_uri(input_dict["model_run"]))),
+            load_keras_model(at(artifact_utils.get_single_uri(input_dict["model_run"]))),
             transform,
             examples,
             exec_properties["task"],
         )
         requests = build_requests(examples, features, exec_properties["task"])
-        findings = check_model(path_utils.serving_model_path(model.uri), requests, expected, config, folder)
+        findings = check_model(at(path_utils.serving_model_path(model.uri)), requests, expected, config, folder)
         save_report(findings, folder)
         blessed = all(finding.outcome is Outcome.PASSED for finding in findings)
         blessing.set_int_custom_property("blessed", int(blessed))
-        (folder / ("INFRA_BLESSED" if blessed else "INFRA_NOT_BLESSED")).touch()
+        (folder / ("INFRA_BLESSED" if blessed else "INFRA_NOT_BLESSED")).write_bytes(b"")
 
 
 class InfraValidatorSpec(component_spec.ComponentSpec):

@@ -8,11 +8,14 @@ blessing itself.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from tensorflow_serving.apis import predict_pb2
 from tfx import types
+from tfx.components.example_gen.utils import SPAN_PROPERTY_NAME
 from tfx.components.schema_gen.executor import DEFAULT_FILE_NAME as SCHEMA_FILE
 from tfx.components.statistics_gen.executor import DEFAULT_FILE_NAME as STATISTICS_FILE
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
@@ -28,8 +31,12 @@ from serving.canary import configure
 from serving.push import push
 from serving.records import read_records
 from serving.warmup import write_warmup
+from storage.places import at, local_copy
 
 _VERDICTS = ("data_verdict", "quality_verdict", "infra_verdict")
+_BLESSING = "infra_blessing"
+_KEPT = ("schema", "statistics", "evaluation", "reference", _BLESSING, *_VERDICTS)
+"""The inputs of which something is kept with the model."""
 
 
 class PusherExecutor(base_executor.BaseExecutor):
@@ -47,34 +54,29 @@ class PusherExecutor(base_executor.BaseExecutor):
         0 if the model was rolled back before and is not published again; then `refused` is why it was rolled back.
 
         Raises:
+            LockedError: Another process is changing the versions in an object store.
             OSError: The disk is full or cannot be written to; nothing is published then.
         """
-        model = artifact_utils.get_single_instance(input_dict["model"])
-        uris = {key: Path(artifacts[0].uri) for key, artifacts in input_dict.items() if artifacts}
-        provenance: dict[str, Path | str] = {
-            SCHEMA_FILE: uris["schema"] / SCHEMA_FILE,
-            f"statistics/{STATISTICS_FILE}": uris["statistics"] / f"Split-{TRAIN}" / STATISTICS_FILE,
-            "evaluation": uris["evaluation"],
-            str(REFERENCE): uris["reference"],
-            "config.json": exec_properties["config"],
-        }
-        provenance |= {f"verdicts/{key}.json": uris[key] / VERDICT_FILE for key in _VERDICTS}
-        examples = artifact_utils.get_single_instance(input_dict["examples"])
-        base_path = Path(exec_properties["path"])
+        model, examples = (artifact_utils.get_single_instance(input_dict[key]) for key in ("model", "examples"))
+        base_path = at(exec_properties["path"])
         is_tried = json.loads(exec_properties["config"])["monitor"]["canary"] is not None
-        pushed = push(
-            Path(path_utils.serving_model_path(model.uri)),
-            base_path,
-            provenance,
-            {
-                "pipeline": exec_properties["pipeline"],
-                "model_uri": model.uri,
-                "model_id": model.id,
-                "window": examples.get_string_custom_property("window"),
-            },
-            lambda folder: write_warmup(folder, _requests(uris["infra_blessing"]), exec_properties["pipeline"]),
-            as_candidate=is_tried,
-        )
+        with ExitStack() as copies:
+            saved_model = copies.enter_context(local_copy(at(path_utils.serving_model_dir(model.uri))))
+            kept = {key: copies.enter_context(local_copy(at(input_dict[key][0].uri))) for key in _KEPT}
+            pushed = push(
+                saved_model,
+                base_path,
+                {**_provenance(kept), "config.json": exec_properties["config"]},
+                {
+                    "pipeline": exec_properties["pipeline"],
+                    "model_uri": model.uri,
+                    "model_id": model.id,
+                    "window": examples.get_string_custom_property("window"),
+                    "span": examples.get_int_custom_property(SPAN_PROPERTY_NAME),
+                },
+                lambda folder: write_warmup(folder, _requests(kept[_BLESSING]), exec_properties["pipeline"]),
+                as_candidate=is_tried,
+            )
         if is_tried:
             configure(base_path, exec_properties["pipeline"])
         artifact = artifact_utils.get_single_instance(output_dict["pushed_model"])
@@ -85,6 +87,16 @@ class PusherExecutor(base_executor.BaseExecutor):
         artifact.set_int_custom_property("is_candidate", int(pushed.is_candidate))
         if pushed.refused is not None:
             artifact.set_string_custom_property("refused", pushed.refused.reason)
+
+
+def _provenance(kept: Mapping[str, Path]) -> dict[str, Path | str]:
+    return {
+        SCHEMA_FILE: kept["schema"] / SCHEMA_FILE,
+        f"statistics/{STATISTICS_FILE}": kept["statistics"] / f"Split-{TRAIN}" / STATISTICS_FILE,
+        "evaluation": kept["evaluation"],
+        str(REFERENCE): kept["reference"],
+        **{f"verdicts/{key}.json": kept[key] / VERDICT_FILE for key in _VERDICTS},
+    }
 
 
 def _requests(blessing: Path) -> list[predict_pb2.PredictRequest]:
@@ -103,7 +115,7 @@ class PusherSpec(component_spec.ComponentSpec):
         "statistics": component_spec.ChannelParameter(type=standard_artifacts.ExampleStatistics),
         "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
         "reference": component_spec.ChannelParameter(type=ModelReference),
-        "infra_blessing": component_spec.ChannelParameter(type=standard_artifacts.InfraBlessing),
+        _BLESSING: component_spec.ChannelParameter(type=standard_artifacts.InfraBlessing),
         **{key: component_spec.ChannelParameter(type=GateVerdict) for key in _VERDICTS},
     }
     OUTPUTS = {"pushed_model": component_spec.ChannelParameter(type=standard_artifacts.PushedModel)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -14,11 +13,13 @@ from tfx.utils import path_utils
 
 from data.spans import EVAL
 from models.config import LabelConfig
+from monitoring.neighbours import AddNeighbours
 from monitoring.profile import Profile, block_rows
-from monitoring.scoring import ScoreExamples, ScoringPlan, make_reference
+from monitoring.scoring import ScoreExamples, ScoringPlan, save_reference
 from pipeline.components.artifacts import ExampleProfile, ModelReference
 from pipeline.components.distribution_validator import examples_files
 from pipeline.components.example_gen import COUNTS
+from storage.places import at
 
 _IMPORTANCE_ROWS = 4000
 
@@ -35,26 +36,27 @@ class ReferenceGenExecutor(base_beam_executor.BaseBeamExecutor):
         """Leaves the reference."""
         examples = artifact_utils.get_single_instance(input_dict["examples"])
         model = artifact_utils.get_single_instance(input_dict["model"])
-        profile = Profile.load(Path(artifact_utils.get_single_uri(input_dict["profile"])))
+        profile = artifact_utils.get_single_uri(input_dict["profile"])
         label = LabelConfig.model_validate_json(exec_properties["label"])
         counts = json.loads(examples.get_string_custom_property(COUNTS))["examples"]
         plan = ScoringPlan(
             model_path=path_utils.serving_model_path(model.uri),
             task=label.task,
             label=label.name,
-            features=profile.features,
+            features=Profile.load(at(profile)).features,
             slices=tuple(json.loads(exec_properties["slices"])),
             block_rows=block_rows(sum(counts.values())),
             sampled_share=min(1.0, _IMPORTANCE_ROWS / max(counts[EVAL], 1)),
         )
-        folder = Path(artifact_utils.get_single_uri(output_dict["reference"]))
+        reference = artifact_utils.get_single_uri(output_dict["reference"])
+        files = examples_files(examples)
         with self._make_beam_pipeline() as pipeline:
             _ = (
                 pipeline
-                | "Files" >> beam.Create(examples_files(examples), reshuffle=True)
+                | "Files" >> beam.Create(files, reshuffle=True)
                 | "Score" >> beam.ParDo(ScoreExamples(plan))
-                | "Gather" >> beam.combiners.ToList()
-                | "Save" >> beam.Map(lambda scored: make_reference(scored, profile, plan).save(folder))
+                | "Gather" >> AddNeighbours(files)
+                | "Save" >> beam.Map(save_reference, plan, profile, reference)
             )
 
 

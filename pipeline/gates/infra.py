@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,10 +22,13 @@ from pipeline.gates.verdict import Finding, Outcome
 from pipeline.processes import die_with_parent
 from serving.check import Measures, peak_memory_mib
 from serving.records import read_records
+from storage.places import Place, local_copy, upload
 
 REPORT_FILE = "report.json"
 REQUESTS_FILE = "requests.tfrecord"
 """What the candidate was asked, as PredictRequests; see `serving.check`."""
+_ANSWERS_FILE = "answers.tfrecord"
+_LOG_FILE = "process.log"
 _REPORT = TypeAdapter(list[Finding])
 _POLL_SECONDS = 0.1
 _LOG_LINES = 5
@@ -32,45 +36,56 @@ _MEND_TRAINING = "The training diverged: lower training.learning_rate, or look f
 _MEND_EXPORT = "Look at models/signatures.py: the exported graph does not do what the trainer's model does."
 
 
-def save_report(findings: list[Finding], folder: Path) -> None:
+def save_report(findings: list[Finding], folder: Place) -> None:
     """Writes the findings into the InfraBlessing artifact."""
     (folder / REPORT_FILE).write_bytes(_REPORT.dump_json(findings, indent=2))
 
 
-def load_report(folder: Path) -> list[Finding]:
+def load_report(folder: Place) -> list[Finding]:
     """Reads what `save_report` wrote."""
     return _REPORT.validate_json((folder / REPORT_FILE).read_bytes())
 
 
 def check_model(
-    model_path: str,
+    model: Place,
     requests: list[predict_pb2.PredictRequest],
     expected: np.ndarray,
     config: InfraGateConfig,
-    folder: Path,
+    folder: Place,
 ) -> list[Finding]:
     """Starts the process, asks it, and judges answers, times and memory.
 
     Args:
-        model_path: The folder of the SavedModel.
+        model: The folder of the SavedModel.
         requests: What to ask; each with the same examples, in the same order.
         expected: The prediction for each example, float32 [batch].
         config: The bounds.
         folder: Keeps the requests, the answers and the process's log.
+
+    Raises:
+        FileNotFoundError: There is no model.
     """
-    requests_path = folder / REQUESTS_FILE
-    with tf.io.TFRecordWriter(str(requests_path)) as writer:
-        for request in requests:
-            writer.write(request.SerializeToString())
-    answers_path = requests_path.with_name("answers.tfrecord")
-    failure = _run(model_path, requests_path, answers_path, config)
-    if failure is not None:
-        return [failure]
+    with local_copy(model) as saved_model, tempfile.TemporaryDirectory(prefix="headrace-") as name:
+        work = Path(name)
+        with tf.io.TFRecordWriter(str(work / REQUESTS_FILE)) as writer:
+            for request in requests:
+                writer.write(request.SerializeToString())
+        try:
+            failure = _run(saved_model, work, config, folder)
+        finally:
+            upload(work, folder)
+        return [failure] if failure is not None else _judge(requests, expected, config, work)
+
+
+def _judge(
+    requests: list[predict_pb2.PredictRequest], expected: np.ndarray, config: InfraGateConfig, work: Path
+) -> list[Finding]:
+    answers = work / _ANSWERS_FILE
     findings = [
         _compare(request, predict_pb2.PredictResponse.FromString(record), expected, config)
-        for request, record in zip(requests, read_records(str(answers_path)), strict=True)
+        for request, record in zip(requests, read_records(str(answers)), strict=True)
     ]
-    measures = Measures.model_validate_json(Path(f"{answers_path}.json").read_bytes())
+    measures = Measures.model_validate_json(Path(f"{answers}.json").read_bytes())
     answered = f"request of {len(expected)} examples"
     return [
         *findings,
@@ -80,10 +95,11 @@ def check_model(
     ]
 
 
-def _run(model_path: str, requests_path: Path, answers_path: Path, config: InfraGateConfig) -> Finding | None:
-    """Runs the process within its budget; a finding if it did not end well."""
-    command = [sys.executable, "-m", "serving.check", model_path, str(requests_path), str(answers_path)]
-    log_path = requests_path.with_name("process.log")
+def _run(model: Path, work: Path, config: InfraGateConfig, folder: Place) -> Finding | None:
+    """Runs the process within its budget; a finding, which names the folder of its log, if it did not end well."""
+    arguments = [str(model), str(work / REQUESTS_FILE), str(work / _ANSWERS_FILE)]
+    command = [sys.executable, "-m", "serving.check", *arguments]
+    log_path = work / _LOG_FILE
     seconds = config.load_seconds + len(_SIGNATURES) * 2 * config.request_milliseconds / 1000 + _IMPORT_SECONDS
     with log_path.open("wb") as log:
         process = subprocess.Popen(
@@ -106,7 +122,7 @@ def _run(model_path: str, requests_path: Path, answers_path: Path, config: Infra
         bound="exit code 0",
         value=f"exit code {process.returncode}: {' '.join(told[-_LOG_LINES:])[-500:]}",
         outcome=Outcome.FAILED,
-        mend=f"The whole output is in {log_path}.",
+        mend=f"The whole output is in {folder / _LOG_FILE}.",
     )
 
 

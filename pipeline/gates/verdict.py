@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from enum import Enum
-from pathlib import Path
 
 from schema.errors import ExitCode
 from schema.strict import Strict
+from storage.places import Place
 
 VERDICT_FILE = "verdict.json"
 
@@ -73,12 +73,12 @@ class Verdict(Strict):
         """Whether what is behind the gate may run."""
         return self.outcome is not Outcome.FAILED
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Place) -> None:
         """Writes the verdict into an artifact's folder."""
         (folder / VERDICT_FILE).write_text(self.model_dump_json(indent=2), encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path) -> Verdict:
+    def load(cls, folder: Place) -> Verdict:
         """Reads what `save` wrote."""
         return cls.model_validate_json((folder / VERDICT_FILE).read_text(encoding="utf-8"))
 

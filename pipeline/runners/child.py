@@ -6,30 +6,31 @@ thread of its own before it.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 from absl import logging
+from google.protobuf.message import Message
 from ml_metadata.proto import metadata_store_pb2 as pb
-from tfx.orchestration import metadata
 from tfx.orchestration.local import runner_utils
-from tfx.orchestration.portable import launcher
-from tfx.proto.orchestration import pipeline_pb2
+from tfx.orchestration.portable import beam_executor_operator, launcher
+from tfx.proto.orchestration import executable_spec_pb2, pipeline_pb2
 
 from pipeline.metadata import History
+from pipeline.runners.dataflow import explain as explain_dataflow
+from pipeline.runners.dataflow import runs_on_dataflow
 from pipeline.runners.reasons import cached_reason, ran_reason, resolved_reason
 from pipeline.runners.report import State
-from schema.errors import ExitCode, HeadraceError, disk_error
-
-
-class NodeError(HeadraceError):
-    """A node ended in an error that is not the user's data's or configuration's."""
-
-    exit_code = ExitCode.NODE
+from pipeline.runners.tfx_metadata import Metadata
+from schema.errors import HeadraceError, NodeError, disk_error
+from storage.errors import explain as explain_storage
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,29 @@ class NodeResult:
         return cls(State(state), reason, execution_id, HeadraceError.from_json(error) if error else None)
 
 
+class PlacedBeamOperator(beam_executor_operator.BeamExecutorOperator):
+    """Runs a Beam component where the run has placed it.
+
+    Args:
+        beam_args: The options of its job, with the runner.
+        executor_spec: The component's. It says nothing of a place, since the cache would ask for the same place again.
+        platform_config: Not used by TFX.
+    """
+
+    def __init__(
+        self, beam_args: Sequence[str], executor_spec: Message, platform_config: Message | None = None
+    ) -> None:
+        placed = executable_spec_pb2.BeamExecutableSpec()
+        placed.CopyFrom(executor_spec)
+        for argument in beam_args:
+            placed.beam_pipeline_args_placeholders.add().value.string_value = argument
+        super().__init__(placed, platform_config)
+
+
 def run_in_child(
     pipeline: pipeline_pb2.Pipeline,
     node: pipeline_pb2.PipelineNode,
+    beam_args: Sequence[str],
     forced: str | None,
     log_path: str,
     answer: Connection,
@@ -65,6 +86,7 @@ def run_in_child(
     Args:
         pipeline: The compiled pipeline.
         node: Which node of it.
+        beam_args: Where it runs, if it is a Beam component.
         forced: Why the node is not to be answered from the cache, if so.
         log_path: Where all output goes.
         answer: Receives the result.
@@ -76,30 +98,36 @@ def run_in_child(
     logging.use_absl_handler()
     node_id = node.node_info.id
     try:
-        result = _launch(pipeline, node, forced)
+        result = _launch(pipeline, node, beam_args, forced)
     except BaseException as error:
         traceback.print_exc()
-        result = NodeResult(State.FAILED, error=_explain(error, node_id, log_path))
+        sys.stderr.flush()
+        result = NodeResult(State.FAILED, error=_explain(error, node_id, log_path, beam_args))
     answer.send_bytes(result.to_json())
     answer.close()
     sys.stdout.flush()
     sys.stderr.flush()
 
 
-def _launch(pipeline: pipeline_pb2.Pipeline, node: pipeline_pb2.PipelineNode, forced: str | None) -> NodeResult:
+def _launch(
+    pipeline: pipeline_pb2.Pipeline, node: pipeline_pb2.PipelineNode, beam_args: Sequence[str], forced: str | None
+) -> NodeResult:
     deployment = runner_utils.extract_local_deployment_config(pipeline)
     connection = deployment.metadata_connection_config
     connection_config = getattr(connection, connection.WhichOneof("connection_config"))
     node_id = node.node_info.id
     info = launcher.Launcher(
         pipeline_node=node,
-        mlmd_connection=metadata.Metadata(connection_config),
+        mlmd_connection=Metadata(connection_config),
         pipeline_info=pipeline.pipeline_info,
         pipeline_runtime_spec=pipeline.runtime_spec,
         executor_spec=runner_utils.extract_executor_spec(deployment, node_id),
         custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, node_id),
+        custom_executor_operators={
+            executable_spec_pb2.BeamExecutableSpec: functools.partial(PlacedBeamOperator, beam_args)
+        },
     ).launch()
-    with metadata.Metadata(connection_config) as handle:
+    with Metadata(connection_config) as handle:
         history = History(handle.store, pipeline.pipeline_info.id)
         if info is None or not info.execution_id:
             run_id = pipeline.runtime_spec.pipeline_run_id.field_value.string_value
@@ -124,13 +152,15 @@ def _result(history: History, node_id: str, execution: pb.Execution, forced: str
     )
 
 
-def _explain(error: BaseException, node: str, log_path: str) -> HeadraceError:
+def _explain(error: BaseException, node: str, log_path: str, beam_args: Sequence[str]) -> HeadraceError:
     if isinstance(error, HeadraceError):
         return error
     text = " ".join(str(error).split())
-    full = disk_error(error, node)
-    if full is not None:
-        return full
+    told = disk_error(error, node) or explain_storage(error, f"{node}, see {log_path}")
+    if told is None and runs_on_dataflow(beam_args):
+        told = explain_dataflow(error, node, Path(log_path), beam_args)
+    if told is not None:
+        return told
     return NodeError(
         f"{node} failed",
         where=log_path,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from tfx.dsl.compiler import compiler, constants
-from tfx.orchestration import metadata
 from tfx.orchestration.local import runner_utils
 from tfx.orchestration.pipeline import Pipeline
 from tfx.orchestration.portable import partial_run_utils, runtime_parameter_utils
 from tfx.proto.orchestration import pipeline_pb2
 
 from pipeline.runners.report import RunReport
+from pipeline.runners.tfx_metadata import Metadata
 from schema.errors import UsageError
 
 
@@ -36,12 +36,18 @@ def mark_partial(
         from_nodes=[from_node] if from_node else None,
         to_nodes=[until_node] if until_node else None,
     )
-    if all(each.pipeline_node.execution_options.HasField("skip") for each in compiled.nodes):
+    running = {
+        each.pipeline_node.node_info.id
+        for each in compiled.nodes
+        if not each.pipeline_node.execution_options.HasField("skip")
+    }
+    if not running:
         raise UsageError(f"No node lies between --from {from_node} and --until {until_node}")
     needed = [
         each.pipeline_node.node_info.id
         for each in compiled.nodes
         if partial_run_utils.should_attempt_to_reuse_artifact(each.pipeline_node.execution_options)
+        and not running.isdisjoint(each.pipeline_node.downstream_nodes)  # TFX marks what nothing that runs reads, too
     ]
     if not needed:
         return
@@ -56,5 +62,5 @@ def mark_partial(
             mend="Run without --from first.",
         )
     deployment = runner_utils.extract_local_deployment_config(compiled).metadata_connection_config
-    with metadata.Metadata(getattr(deployment, deployment.WhichOneof("connection_config"))) as handle:
+    with Metadata(getattr(deployment, deployment.WhichOneof("connection_config"))) as handle:
         partial_run_utils.snapshot(handle, compiled, base.run_id)

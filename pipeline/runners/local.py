@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing import Pipe, connection
@@ -20,9 +20,9 @@ from tfx.orchestration.portable import partial_run_utils
 from tfx.proto.orchestration import pipeline_pb2
 
 from pipeline.processes import die_with_parent
-from pipeline.runners.child import NodeError, NodeResult, run_in_child
+from pipeline.runners.child import NodeResult, run_in_child
 from pipeline.runners.report import NodeReport, RunReport, State, run_folder
-from schema.errors import HeadraceError
+from schema.errors import HeadraceError, NodeError
 
 _REFRESH_SECONDS = 0.2
 _GRACE_SECONDS = 2.0
@@ -47,17 +47,21 @@ class LocalRunner:
         pipeline: The compiled pipeline; nodes that `--from` and `--until` leave out are marked to be skipped.
         report: Of this run, with every node in it; kept up to date.
         home: The pipeline's folder.
+        beam_args: The options of each Beam component's job: where it runs.
         forced: Nodes that are not to be answered from the cache, each with the reason.
         jobs: The most processes at once.
         watch: Called whenever the report may have changed.
+        abandon: Called with a node that did not end well, to end what it may have left behind elsewhere.
     """
 
     pipeline: pipeline_pb2.Pipeline
     report: RunReport
     home: Path
+    beam_args: Mapping[str, Sequence[str]]
     forced: Mapping[str, str]
     jobs: int
     watch: Watcher
+    abandon: Callable[[NodeReport], None]
     errors: dict[str, HeadraceError] = field(default_factory=dict)
     _running: list[_Running] = field(default_factory=list)
 
@@ -116,7 +120,10 @@ class LocalRunner:
             os.setsid()  # Ctrl-C at the terminal reaches the runner only
             die_with_parent(parent)()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
-            run_in_child(self.pipeline, node, self.forced.get(node.node_info.id), log_path, answer)
+            node_id = node.node_info.id
+            run_in_child(
+                self.pipeline, node, self.beam_args.get(node_id, ()), self.forced.get(node_id), log_path, answer
+            )
         finally:
             os._exit(0)
 
@@ -146,6 +153,7 @@ class LocalRunner:
         if result.error is not None:
             report.reason = result.error.what
             self.errors[ended.node] = result.error
+            self.abandon(report)
         self._changed()
 
     def _stop(self) -> None:
@@ -159,8 +167,9 @@ class LocalRunner:
                 for each in list(self._running):
                     if os.waitpid(each.pid, os.WNOHANG)[0]:
                         self._running.remove(each)
-                        self.report.nodes[each.node].state = State.CANCELLED
-                        self.report.nodes[each.node].reason = "interrupted"
+                        report = self.report.nodes[each.node]
+                        report.state, report.reason = State.CANCELLED, "interrupted"
+                        self.abandon(report)
                 time.sleep(0.02)
         self._changed()
 

@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
+
+from upath import UPath
 
 from pipeline.metadata import History
+from pipeline.metadata_config import MetadataConfig, MysqlMetadata, SqliteMetadata
+from pipeline.metadata_server import session
 from schema.errors import LockedError
+from storage.places import is_remote
+
+OTHERS_RUN = "other-"
+"""So begin the ids of runs that another orchestrator keeps (see `pipeline.runners.one_node`). The locks know nothing of
+them."""
 
 _LOCK_FILE = "lock"
 
 
 @contextmanager
 def run_lock(home: Path) -> Iterator[None]:
-    """Holds the pipeline for one run. The kernel frees the lock when the process ends, however it ends.
+    """Holds the pipeline for one run on this machine. The kernel frees the lock when the process ends, however it ends.
 
     Raises:
         LockedError: Another run holds it.
@@ -53,16 +64,108 @@ def _locked(home: Path) -> LockedError:
     )
 
 
-def recover(history: History, artifacts: Path) -> list[str]:
-    """Closes what a killed run left open; its half-written outputs go. Call it under the lock only.
+@contextmanager
+def shared_lock(metadata: MetadataConfig, pipeline: str) -> Iterator[None]:
+    """Holds the pipeline for one run among all machines that share its metadata; nothing to do if it is SQLite.
+
+    The lock belongs to a session at the database: the server frees it when the session ends, however it ends
+    (PostgreSQL notices within a minute and a half that a machine is gone; MySQL when its own TCP keepalive does).
+
+    Args:
+        metadata: Which database.
+        pipeline: The pipeline's name.
+
+    Raises:
+        LockedError: A run on another machine holds it.
+        MetadataError: The server cannot be reached or refuses.
+    """
+    if isinstance(metadata, SqliteMetadata):
+        yield
+        return
+    name = f"headrace/{metadata.database}/{pipeline}"
+    with session(metadata) as connection, closing(connection.cursor()) as cursor:
+        lock = _lock_mysql if isinstance(metadata, MysqlMetadata) else _lock_postgresql
+        holder = lock(cursor, name)
+        if holder is not None:
+            raise LockedError(
+                "Another run of this pipeline is under way",
+                where=metadata.where,
+                received=f"held by {holder}",
+                mend="Wait for it to end, or stop it there, and run the same command again.",
+            )
+        yield
+
+
+def _lock_postgresql(cursor: Any, name: str) -> str | None:
+    """Takes the advisory lock of a name for this session; who has it otherwise.
+
+    Source: https://www.postgresql.org/docs/current/explicit-locking.html#ADVISORY-LOCKS
+    """
+    for setting, value in _SESSION_SETTINGS.items():
+        cursor.execute("SELECT set_config(name, %s, false) FROM pg_settings WHERE name = %s", (value, setting))
+    cursor.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (name,))
+    if cursor.fetchone()[0]:
+        return None
+    cursor.execute(_POSTGRESQL_HOLDER, (name,))
+    found = cursor.fetchone()
+    return found[0] if found and found[0] else "another session"
+
+
+def _lock_mysql(cursor: Any, name: str) -> str | None:
+    """Takes the user-level lock of a name for this session; who has it otherwise.
+
+    Source: https://dev.mysql.com/doc/refman/8.0/en/locking-functions.html
+    """
+    name = hashlib.sha256(name.encode()).hexdigest()  # a lock's name has at most 64 characters
+    cursor.execute("SET SESSION wait_timeout = %s", (_YEAR_SECONDS,))
+    cursor.execute("SELECT GET_LOCK(%s, 0)", (name,))
+    if cursor.fetchone()[0]:
+        return None
+    cursor.execute("SELECT host FROM information_schema.processlist WHERE id = IS_USED_LOCK(%s)", (name,))
+    found = cursor.fetchone()
+    return found[0] if found else "another session"
+
+
+_SESSION_SETTINGS = {
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "6",
+    "idle_session_timeout": "0",
+}
+"""A server of an older version may lack one."""
+
+_POSTGRESQL_HOLDER = """
+SELECT application_name FROM pg_locks JOIN pg_stat_activity USING (pid)
+WHERE locktype = 'advisory' AND granted AND ((classid::bigint << 32) | objid::bigint) = hashtextextended(%s, 0)
+"""
+_YEAR_SECONDS = 31_536_000
+
+
+def recover(history: History, artifacts: UPath) -> list[str]:
+    """Closes what a killed run left open, on whichever machine; its half-written outputs go.
+
+    Call it under both locks only: else it would close what another machine is doing. What another orchestrator runs is
+    left to it.
+
+    Args:
+        history: Of the pipeline.
+        artifacts: The pipeline root, as TFX calls it.
 
     Returns:
         The nodes that had been interrupted.
     """
-    unfinished = history.unfinished()
-    for execution in unfinished:
-        for pattern in (f"*/*/{execution.id}", f"*/.system/*/{execution.id}"):
-            for remains in artifacts.glob(pattern):
-                shutil.rmtree(remains, ignore_errors=True)
+    unfinished = [each for each in history.unfinished() if not history.run_of(each.id).startswith(OTHERS_RUN)]
+    nodes = [history.node_of(execution.id) for execution in unfinished]
+    for node, execution in zip(nodes, unfinished, strict=True):
+        for pattern in (f"*/{execution.id}", f".system/*/{execution.id}"):
+            for remains in (artifacts / node).glob(pattern):
+                _remove(remains)
     history.cancel(unfinished)
-    return [history.node_of(execution.id) for execution in unfinished]
+    return nodes
+
+
+def _remove(folder: UPath) -> None:
+    if is_remote(folder):
+        folder.fs.rm(folder.path, recursive=True)
+    else:
+        shutil.rmtree(str(folder), ignore_errors=True)

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 
 LOGS = "logs"
 REPORT_FILE = "run.json"
+KILLED = "killed"
 
 
 class State(str, Enum):
@@ -55,6 +56,8 @@ class RunReport:
     started: float
     seconds: float = 0.0
     command: list[str] = field(default_factory=list)
+    on: str = ""
+    """The runner that Beam components were given to; empty for this machine."""
     outcome: str = "running"
     """`running`, `succeeded`, `stopped` (by a gate), `failed`, `interrupted` or `killed`."""
     error: str = ""
@@ -94,7 +97,7 @@ def close_killed(home: Path) -> None:
     """Marks runs that ended without a word as killed. Call it under the run lock only."""
     for report in load_reports(home):
         if report.outcome == "running":
-            report.outcome = "killed"
+            report.outcome = KILLED
             for node in report.nodes.values():
                 if node.state in (State.RUNNING, State.WAITING):
                     node.state, node.reason = State.CANCELLED, "the run was killed"

@@ -11,6 +11,7 @@ from pipeline.config import PipelineConfig
 from pipeline.watching.process import HEADRACE, Ended, run_to_end
 from schema.errors import ExitCode, HeadraceError
 from serving.versions import versions
+from storage.places import at
 
 _DECIDED = (ExitCode.OK, ExitCode.RETRAIN, ExitCode.ROLL_BACK, ExitCode.BLOCK)
 
@@ -28,16 +29,19 @@ class PipelineRun:
         output: A file for what the process prints, written anew by each run.
         every: Seconds between two calls of `meanwhile`.
         command: How to start `headrace`.
+        on: Where its Beam components run; None: on this machine.
     """
 
     pipeline: str
     output: Path
     every: float
     command: tuple[str, ...] = HEADRACE
+    on: str | None = None
 
     def __call__(self, span: int, meanwhile: Meanwhile) -> Ended:
         """Runs it to its end. Ends it first if this process is interrupted."""
-        command = (*self.command, "run", self.pipeline, "--span", str(span))
+        placed = ("--on", self.on) if self.on else ()
+        command = (*self.command, "run", self.pipeline, "--span", str(span), *placed)
         return run_to_end(command, self.output, self.every, meanwhile)
 
 
@@ -65,7 +69,7 @@ class MonitorLook:
         Raises:
             HeadraceError: It could not look, or took too long.
         """
-        if not versions(Path(config.push.path)):
+        if not versions(at(config.push.path)):
             return None
         ended = run_to_end((*self.command, "monitor", self.pipeline), self.output, self.most_seconds, self._too_long)
         if ended.code not in _DECIDED:

@@ -74,7 +74,7 @@ def autoscaler(settings: Settings, cluster: Cluster) -> dict[str, Any]:
     spec = {
         "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": settings.resource_name},
         "minReplicas": cluster.replicas,
-        "maxReplicas": cluster.most_replicas,
+        "maxReplicas": cluster.max_replicas,
         "metrics": [
             {
                 "type": "Resource",

@@ -6,6 +6,8 @@ Sources: `model_servers/main.cc` (flags), `config/model_server_config.proto`, `c
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from serving.deploy.settings import CONFIG_FOLDER, GRPC_PORT, METRICS_PATH, REST_PORT, Settings
 
 MODELS_FILE = "models.config"
@@ -78,13 +80,9 @@ def monitoring_config() -> str:
 
 
 def server_flags(settings: Settings) -> list[str]:
-    """The arguments of `tensorflow_model_server`."""
-    threads = THREADS_PER_CPU * settings.cpus
+    """The arguments of `tensorflow_model_server` beside its configuration files."""
     flags: dict[str, str | int] = {
-        "port": GRPC_PORT,
-        "rest_api_port": REST_PORT,
-        "rest_api_num_threads": threads,
-        "grpc_max_threads": threads,
+        **_common_flags(settings.cpus),
         # Clients keep a connection for ever; ended every 5 minutes, it comes to know new replicas.
         "grpc_channel_arguments": "grpc.max_connection_age_ms=300000,grpc.max_connection_age_grace_ms=30000",
         "enable_grpc_healthcheck_service": "true",
@@ -98,8 +96,40 @@ def server_flags(settings: Settings) -> list[str]:
         "monitoring_config_file": f"{CONFIG_FOLDER}/{MONITORING_FILE}",
         "enable_batching": "true",
         "batching_parameters_file": f"{CONFIG_FOLDER}/{BATCHING_FILE}",
+    }
+    return _arguments(flags)
+
+
+def flags_without_files(settings: Settings, base_path: str) -> list[str]:
+    """The arguments of `tensorflow_model_server` where a platform gives it none of our files.
+
+    Without a file there is no batching (its defaults refuse more than 1,000 rows) and no version policy.
+
+    Args:
+        settings: What is deployed.
+        base_path: A folder or URL that holds one version under its number and never another.
+    """
+    flags: dict[str, str | int] = {
+        **_common_flags(settings.cpus),
+        "model_name": settings.model,
+        "model_base_path": base_path,
+        "file_system_poll_wait_seconds": 0,  # looks once
+    }
+    return _arguments(flags)
+
+
+def _common_flags(cpus: int) -> dict[str, str | int]:
+    threads = THREADS_PER_CPU * cpus
+    return {
+        "port": GRPC_PORT,
+        "rest_api_port": REST_PORT,
+        "rest_api_num_threads": threads,
+        "grpc_max_threads": threads,
         # The operations of a small model are too short to be split over threads: requests run side by side instead.
         "tensorflow_intra_op_parallelism": 1,
-        "tensorflow_inter_op_parallelism": settings.cpus,
+        "tensorflow_inter_op_parallelism": cpus,
     }
+
+
+def _arguments(flags: Mapping[str, str | int]) -> list[str]:
     return [f"--{name}={value}" for name, value in flags.items()]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from schema.errors import UsageError
 from serving.versions import versions
+from storage.places import at, is_remote
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Choice:
     @staticmethod
     def of(push_path: str, stable: int | None, canary: int | None) -> Choice:
         """The choice, beside the versions that there are (unknown if the path is remote)."""
-        return Choice(stable, canary, () if is_remote(push_path) else tuple(versions(Path(push_path))))
+        return Choice(stable, canary, () if is_remote(push_path) else tuple(versions(at(push_path))))
 
     def pins(self, push_path: str) -> Pins | None:
         """The versions to serve by label; None if neither was asked for.
@@ -85,8 +85,3 @@ class Choice:
         if is_remote(push_path):
             return f"the versions in {push_path} are not known here"
         return f"{push_path} holds {', '.join(map(str, self.published)) or 'no version yet'}"
-
-
-def is_remote(path: str) -> bool:
-    """Whether a push path is a URL."""
-    return "://" in path

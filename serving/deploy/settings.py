@@ -6,7 +6,9 @@ import re
 from dataclasses import dataclass
 
 from schema.errors import ConfigError, UsageError
-from serving.deploy.pins import Pins, is_remote
+from serving.deploy.checks import require_replicas
+from serving.deploy.pins import Pins
+from storage.places import is_remote
 
 GRPC_PORT = 8500
 REST_PORT = 8501
@@ -86,7 +88,7 @@ class Cluster:
 
     namespace: str | None = None
     replicas: int = 2
-    most_replicas: int = 10
+    max_replicas: int = 10
     storage: str = "10Gi"
     storage_class: str | None = None
     access_mode: str = "ReadWriteMany"
@@ -102,13 +104,7 @@ class Cluster:
             raise UsageError("A storage class is no DNS name", where="--storage-class", received=self.storage_class)
         if not re.fullmatch(r"[1-9][0-9]*(Mi|Gi|Ti)", self.storage):
             raise UsageError("A size is wrong", where="--storage", expected="such as 10Gi", received=self.storage)
-        if self.most_replicas < self.replicas:
-            raise UsageError(
-                "The most replicas are fewer than the fewest",
-                where="--max-replicas",
-                expected=f"{self.replicas} or more",
-                received=str(self.most_replicas),
-            )
+        require_replicas(self.replicas, self.max_replicas)
 
 
 def require_readable(push_path: str) -> None:

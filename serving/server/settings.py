@@ -13,6 +13,7 @@ from serving.server.options import ServerOptions
 from serving.server.rest import PROMETHEUS_PATH
 from serving.server.status import Code, StatusError
 from serving.server.textproto import BatchingParameters, MonitoringConfig, SSLConfig, read_text_proto
+from storage.places import is_remote
 
 
 def model_server_config(options: ServerOptions) -> model_server_config_pb2.ModelServerConfig:
@@ -104,9 +105,19 @@ def session_config(options: ServerOptions) -> config_pb2.ConfigProto:
 
 
 def request_log(options: ServerOptions) -> RequestLogConfig | None:
-    """Where all models are logged; None for nowhere."""
+    """Where all models are logged; None for nowhere.
+
+    Raises:
+        StatusError: It is a URL: a log is a file that grows, which no object store has.
+    """
     if not options.request_log_path:
         return None
+    if is_remote(options.request_log_path):
+        raise StatusError(
+            Code.INVALID_ARGUMENT,
+            f"The request log is written to a folder on this machine, not to {options.request_log_path}: copy finished "
+            "files there, and let the monitor read them with --log",
+        )
     return RequestLogConfig(
         path=options.request_log_path,
         sampling_rate=options.request_log_sampling_rate,

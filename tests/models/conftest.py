@@ -173,9 +173,9 @@ def transformed(analysis, tmp_path_factory):
 def train(analysis, transformed, tmp_path_factory):
     """Trains a linear binary model; gives the model-run folder and the folder of the SavedModel."""
 
-    def run():
+    def run(model_run=None):
         folder, _ = transformed
-        model_run, export = (tmp_path_factory.mktemp(name) for name in ("model_run", "export"))
+        model_run, export = model_run or tmp_path_factory.mktemp("model_run"), tmp_path_factory.mktemp("export")
         run_fn(
             FnArgs(
                 train_files=[str(folder / "part-[01]*")],

@@ -1,16 +1,21 @@
 """Raw features → model inputs: ids, standardised numbers, flags of what is missing."""
 
 import datetime as dt
+import functools
 
+import apache_beam as beam
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_transform.beam as tft_beam
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
+from tfx_bsl.tfxio import tf_example_record
 
 from models.config import FeaturesConfig
-from models.features import Role
-from models.preprocessing import MISSING_SUFFIX, TIME_WIDTH, id_count, input_shapes
+from models.features import Role, model_features
+from models.preprocessing import MISSING_SUFFIX, TIME_WIDTH, id_count, input_shapes, preprocessing_fn
 
 NAN = float("nan")
 
@@ -180,6 +185,46 @@ class TestFeaturesOfAKind:
             "other_name": [0, 0, 1],
             "late": [0.0, 0.0, 0.0],
         }
+
+
+class TestGrowth:
+    """Each analyzer is a set of Beam stages; a job with thousands of them is refused or spends its time starting."""
+
+    KINDS = {
+        "number": "type: FLOAT",
+        "boolean": "type: INT bool_domain {}",
+        "category": 'type: BYTES string_domain { value: "a" value: "b" }',
+        "vocabulary": "type: BYTES",
+        "numbers_as_ids": "type: INT int_domain { is_categorical: true }",
+        "time": "type: INT time_domain { integer_format: UNIX_SECONDS }",
+        "text": "type: BYTES natural_language_domain {}",
+    }
+
+    def stages(self, copies, folder):
+        """Of the analysis of so many features of each kind, fused by Beam's own rules."""
+        features = [
+            f'feature {{ name: "{kind}_{n}" {told} }}' for kind, told in self.KINDS.items() for n in range(copies)
+        ]
+        schema = text_format.Parse(
+            " ".join(['default_environment: "SERVING"', *features, 'feature { name: "late" type: INT }']),
+            schema_pb2.Schema(),
+        )
+        config = {
+            "features": [each.to_json() for each in model_features(schema, FeaturesConfig(), "late")],
+            "label": "late",
+        }
+        io = tf_example_record.TFExampleBeamRecord(
+            physical_format="inmem", telemetry_descriptors=["test"], schema=schema
+        )
+        pipeline = beam.Pipeline(runner=FnApiRunner())
+        with tft_beam.Context(temp_dir=str(folder)):
+            rows = pipeline | beam.Create([b""]) | io.BeamSource(batch_size=1)
+            preprocessing = functools.partial(preprocessing_fn, custom_config=config)
+            _ = (rows, io.TensorAdapterConfig()) | tft_beam.AnalyzeDataset(preprocessing)
+        return len(FnApiRunner().create_stages(pipeline.to_runner_api())[1])
+
+    def test_the_stages_do_not_grow_with_the_features(self, tmp_path):
+        assert self.stages(1, tmp_path) == self.stages(2, tmp_path)
 
 
 class TestNumbers:

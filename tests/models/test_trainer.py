@@ -6,11 +6,12 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
+from memory_places import new_place
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from models.config import TrainingConfig
 from models.signatures import ServedModel
-from models.trainer import HISTORY, examples_dataset, load_keras_model, model_inputs, run_fn
+from models.trainer import HISTORY, KERAS_MODEL, examples_dataset, load_keras_model, model_inputs, run_fn
 from models.warm_start import FOLDER, RECORD
 from schema.errors import DataError
 
@@ -174,3 +175,11 @@ class TestWarmStart:
         assert left == {each.name: each.read_bytes() for each in (trained[1].parent / FOLDER).iterdir()}
         for run in (trained[0], model_run):
             assert not json.loads((run / RECORD).read_text())["warm"]
+
+
+def test_what_keras_writes_may_go_to_an_object_store(train, trained):
+    place = new_place()
+    train(str(place))
+    assert {path.name for path in place.iterdir()} == {HISTORY, RECORD, KERAS_MODEL}
+    for one, other in zip(load_keras_model(place).weights, load_keras_model(trained[0]).weights, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())

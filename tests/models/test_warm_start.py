@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from memory_places import new_place
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from models.architectures import build
@@ -222,3 +223,17 @@ def test_the_record_is_written(base, tmp_path):
     _, _, record = start(base[1], tails=OTHER_TAILS)
     record.save(tmp_path)
     assert json.loads((tmp_path / RECORD).read_text())["rows"]["tailnum"] == {"kept": 2, "new": 1, "gone": 1}
+
+
+def test_the_base_model_may_lie_in_an_object_store():
+    place = new_place()
+    model, meaning = make()
+    leave(model, meaning, str(place / "Format-Serving"))
+    _, weights, record = start(str(place / "Format-Serving"))
+    assert record.warm
+    for name, expected in weights_of(model).items():
+        np.testing.assert_array_equal(weights[name], expected)
+    record.save(place)
+    assert json.loads((place / RECORD).read_text())["warm"]
+    (place / FOLDER / "weights.npz").unlink()
+    assert "before models left their weights" in start(str(place / "Format-Serving"))[2].reason

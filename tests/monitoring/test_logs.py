@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from memory_places import remote
 from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tensorflow_serving.apis import (
@@ -219,6 +220,41 @@ def test_a_model_whose_name_begins_another_models_name(write, tmp_path):
     write(one(model="m-b"), one(model="m-b"), name="m-b-a-1-20130601T000000Z-000001.tfrecord")
     assert [len(rows_of(file)) for file in find_logs(str(tmp_path), "m")] == [1, 0]
     assert [len(rows_of(file)) for file in find_logs(str(tmp_path), "m-b")] == [2]
+
+
+# In an object store
+
+
+def test_a_log_in_an_object_store(write, tmp_path):
+    whole = write(one(1.0), one(2.0), name="m-a-1-20130601T000000Z-000001.tfrecord")
+    write(one(3.0), is_open=True, name="m-a-1-20130602T000000Z-000002.tfrecord")
+    write(one(9.0), name="other-a-1-20130602T000000Z-000003.tfrecord")
+    (tmp_path / "m-folder.tfrecord").mkdir()
+    (tmp_path / "m-folder.tfrecord" / "file").write_text("keeps the folder")
+    place = remote(tmp_path)
+    first, second = find_logs(str(place), "m")
+    assert (first.is_open, second.is_open) == (False, True)
+    assert first.bytes == whole.path.stat().st_size
+    assert [row[0] for row in rows_of(first)] == [1.0, 2.0]
+    assert [row[0] for row in rows_of(second)] == [3.0]
+    part = second.path.with_name(f"{second.path.name}.part")
+    part.rename(second.path)
+    assert [row[0] for row in rows_of(second)] == [3.0]
+    assert find_logs(f"{place}/none", "m") == []
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_a_file_of_an_object_store_that_is_cut_off(write, tmp_path, problems, is_open):
+    path = Path(f"{write(one(1.0), one(2.0), is_open=is_open).path}{'.part' if is_open else ''}")
+    path.write_bytes(path.read_bytes()[:-5])
+    (file,) = find_logs(str(remote(tmp_path)), "m")
+    assert sum(batch.features.num_rows for batch in read_requests(file, FEATURES, problems)) == 1
+    assert [problem.what for problem in problems.found()] == ([] if is_open else ["a log file that is cut off"])
+
+
+def test_an_object_store_that_cannot_be_listed_is_told():
+    with pytest.raises(DataError, match="cannot be listed"):
+        find_logs("nosuchstore://bucket/requests", "m")
 
 
 # Every kind of call

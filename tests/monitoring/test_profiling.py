@@ -12,8 +12,9 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from watched import FLIGHTS, flights, profile_of, watched_rows
 from watched_examples import write_examples
 
+from monitoring.neighbours import ExamplesFile
 from monitoring.profile import Profile
-from monitoring.profiling import ExamplesFile, ProfileExamples
+from monitoring.profiling import ProfileExamples
 
 SPANS = {2: 700, 3: 257, 5: 512}
 
@@ -102,6 +103,17 @@ def test_files_make_no_difference_but_to_where_blocks_end(
     other = profiled(files[::-1], tmp_path / "profile")
     assert_same_in_all(whole, other)
     assert other.spans.tolist() == sorted(other.spans.tolist())
+
+
+def test_blocks_of_neighbouring_files_are_added_up(
+    whole: Profile, spans: dict[int, pa.RecordBatch], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file may have fewer blocks than its neighbours, and a span fewer files."""
+    monkeypatch.setattr("monitoring.neighbours.MOST_BLOCKS", 3)
+    other = profiled(in_files(tmp_path, spans, cuts=(0, 0.05, 0.1, 0.9, 1))[::-1], tmp_path / "profile")
+    assert_same_in_all(whole, other)
+    assert other.spans.tolist() == [2, 2, 2, 3, 5, 5]  # each span in one part, with the blocks of its largest file
+    assert other.rows == sum(SPANS.values())
 
 
 def test_a_window_of_one_span(spans: dict[int, pa.RecordBatch], tmp_path: Path) -> None:

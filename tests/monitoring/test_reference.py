@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from memory_places import new_place
 from watched import FLIGHTS, flights, profile_of
 
 from monitoring.quality import BinaryCounts, RegressionCounts
@@ -84,3 +85,14 @@ def test_scores_in_other_bins_are_refused(tmp_path: Path) -> None:
     (tmp_path / "quality.json").write_text(json.dumps(described))
     with pytest.raises(DataError, match="other bins"):
         Reference.load(tmp_path)
+
+
+def test_it_is_the_same_in_an_object_store() -> None:
+    reference, place = reference_of(), new_place()
+    reference.save(place)
+    found = Reference.load(place)
+    assert found.quality.keys() == reference.quality.keys()
+    assert all((found.profile.counts[key] == counts).all() for key, counts in reference.profile.counts.items())
+    (place / "counts.npz").unlink()
+    with pytest.raises(DataError, match="no reference"):
+        Reference.load(place)

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import functools
 import itertools
+import operator
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import apache_beam as beam
@@ -22,8 +25,9 @@ from watched_examples import (
 )
 
 from monitoring.bins import Kind
+from monitoring.neighbours import ExamplesFile
 from monitoring.profile import Profile
-from monitoring.profiling import ExamplesFile, ProfileExamples
+from monitoring.profiling import ProfileExamples
 from monitoring.quality import metrics
 from monitoring.reference import PREDICTIONS, Reference
 from monitoring.scoring import Scored, ScoreExamples, ScoringPlan, importances, make_reference, raw_inputs
@@ -116,6 +120,40 @@ def test_answers_are_counted_in_the_blocks_of_the_profile(reference: Reference) 
     assert counts.sum(axis=1).tolist() == [64, 64, 47, 1, 64, 64, 64, 64, 64, 33, 64, 1]
     assert counts[:, -2:].sum() == 0
     assert profile.rows == 700 + 3 + 512 + 900 + 257
+
+
+@pytest.fixture(scope="module")
+def parts(model: str, tmp_path_factory: pytest.TempPathFactory) -> list[Scored]:
+    """Of neighbours: one with two blocks, one without a row."""
+    folder, random = tmp_path_factory.mktemp("parts"), np.random.default_rng(4)
+    files = [
+        file_of(folder, scored_rows(random, rows), index, is_eval=index > 0)
+        for index, rows in enumerate((200, 0, 300, 90))
+    ]
+    return scored(files, plan_of(model, share=0.1))
+
+
+def test_what_neighbours_were_answered_adds_up_in_any_order(parts: list[Scored]) -> None:
+    profile = profile_of(SCORED_FEATURES, {1: scored_rows(np.random.default_rng(5), 300)}, BLOCK)
+    first, *_ = made = [
+        make_reference([functools.reduce(operator.add, order)], profile, plan_of("", share=0.0))
+        for order in itertools.permutations([replace(part, examples=[]) for part in parts])
+    ]
+    for other in made[1:]:
+        assert other.profile.bins == first.profile.bins
+        for key, counts in first.profile.counts.items():
+            np.testing.assert_array_equal(other.profile.counts[key], counts)
+        assert other.quality[ALL_EXAMPLES].scores.rows == first.quality[ALL_EXAMPLES].scores.rows == 390
+
+
+def test_of_added_blocks_as_many_scores_are_kept_as_of_one_and_of_each_file_some(parts: list[Scored]) -> None:
+    added = functools.reduce(operator.add, parts)
+    assert added.file == parts[0].file
+    assert np.count_nonzero(~np.isnan(added.scores), axis=1).tolist() == [64, 11]
+    for part in parts[::2]:
+        of_file = part.scores[0][~np.isnan(part.scores[0])]
+        assert 10 < np.isin(of_file, added.scores[0]).sum() < len(of_file)
+    assert sorted(added.examples) == sorted(example for part in parts for example in part.examples)
 
 
 def test_the_quality_is_that_of_the_evaluation_rows(reference: Reference) -> None:

@@ -16,7 +16,7 @@ from schema.errors import ConfigError
 
 def test_shipped_pipeline_is_found_by_name_and_paths_are_absolute() -> None:
     config = load_config(find_config("flights"))
-    assert config.schema_path == REPOSITORY / "schema" / "flights.pbtxt"
+    assert config.schema_path == str(REPOSITORY / "schema" / "flights.pbtxt")
     assert config.data.source.path == f"{REPOSITORY}/data/flights/span-{{SPAN}}/*.parquet"
     assert config.home == REPOSITORY / ".headrace" / "flights"
 

@@ -10,7 +10,8 @@ from tfx.proto.orchestration import pipeline_pb2
 from pipeline.config import find_config, load_config
 from pipeline.dag import build_pipeline
 from pipeline.gates.verdict import GateName
-from pipeline.runners.compile import compile_pipeline
+from pipeline.runners.compile import compile_pipeline, mark_partial
+from schema.errors import UsageError
 
 
 @pytest.fixture(scope="module")
@@ -68,3 +69,20 @@ def test_a_base_model_is_resolved_only_for_a_warm_start(warm_start) -> None:
     assert ("BaseModel" in by_id) is warm_start
     assert ("base_model" in by_id["Trainer"].inputs.inputs) is warm_start
     assert "InfraGate" not in ancestors(by_id, "Trainer")
+
+
+def test_until_a_node_needs_no_earlier_run_for_what_it_does_not_read() -> None:
+    compiled = compile_pipeline(build_pipeline(load_config(find_config("flights")), {}), "run")
+    mark_partial(compiled, None, "ExampleGen", [])
+    skipped = {
+        each.pipeline_node.node_info.id
+        for each in compiled.nodes
+        if each.pipeline_node.execution_options.HasField("skip")
+    }
+    assert skipped == {each.pipeline_node.node_info.id for each in compiled.nodes} - {"ExampleGen"}
+
+
+def test_from_a_node_needs_an_earlier_run_for_what_it_reads() -> None:
+    compiled = compile_pipeline(build_pipeline(load_config(find_config("flights")), {}), "run")
+    with pytest.raises(UsageError, match="There is no earlier run to start from Trainer with"):
+        mark_partial(compiled, "Trainer", None, [])

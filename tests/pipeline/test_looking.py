@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from memory_places import new_place
 from small_reference import IDENTIFIER, SCHEMA, Watched, changed, flights_of, reference_of, watch_small
 
 from monitoring.report import Action, Comparison, Report, State
 from monitoring.slicing import ALL_EXAMPLES
-from pipeline.looking import find_served
+from pipeline.looking import LookOptions, find_served, look
 from schema.errors import ConfigError, DataError, ExitCode, SchemaError, UsageError
+from storage.places import upload
 
 LIVE = flights_of(5)
 
@@ -221,9 +223,20 @@ def test_what_is_asked_for_must_be_there(it: Watched) -> None:
     it.change_config(push={"path": "nowhere"})
     with pytest.raises(UsageError, match="Nothing is pushed yet"):
         it.look()
-    it.change_config(push={"path": "gs://bucket/models"})
-    with pytest.raises(UsageError, match="not on this machine"):
-        it.look()
+
+
+def test_versions_and_logs_may_lie_in_an_object_store(it: Watched) -> None:
+    it.log(LIVE)
+    here, place = it.look(), new_place()
+    for name in ("models", "requests"):
+        upload(it.folder / name, place / name)
+    log = {"request_log": {"path": str(place / "requests")}, "rest_port": 0}
+    it.change_config(push={"path": str(place / "models")}, serve=log)
+    there = look(it.config, LookOptions(), scratch=str(place / "scratch"))
+    assert (there.version, there.rows, there.checks) == (here.version, here.rows, here.checks)
+    assert list((place / "scratch").iterdir()) == []
+    with pytest.raises(DataError, match="no such folder"):
+        it.look(log=str(place / "elsewhere"))
 
 
 def test_a_manifest_of_nobody_knows_what(it: Watched) -> None:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 from client_tools import save_person
+from memory_places import remote
 from served_models import save_half_plus_two, save_zoo
 
 from schema.errors import DataError
@@ -185,3 +186,10 @@ def test_a_signature_is_read_without_the_model(models: Path) -> None:
         read_signature(path, "nix")
     with pytest.raises(DataError, match="cannot be read"):
         read_signature(str(models / "nix"), "serving_default")
+
+
+def test_a_model_in_an_object_store(models: Path, tmp_path: Path) -> None:
+    path = str(remote(models / "half" / "1"))
+    assert list(read_signature(path, "serving_default").inputs) == ["x"]
+    score(Plan(path, 7, "serving_default"), [block(0, {"x": [1.0]})], tmp_path / "out")
+    assert pq.read_table(tmp_path / "out")["y"].to_pylist() == [2.5]

@@ -1,9 +1,12 @@
 """A SavedModel answers here exactly if it would answer in TensorFlow Serving."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from memory_places import new_place, remote
 
 from serving.session_model import SessionModel
 
@@ -106,3 +109,14 @@ def test_a_keras_3_model_saved_naively_answers_eagerly_but_not_here(tmp_path):
 
     with pytest.raises(tf.errors.FailedPreconditionError, match="Could not find variable"):
         SessionModel(path).run("serving_default", {"x": x})
+
+
+def test_a_model_in_an_object_store(half_plus_two):
+    model = SessionModel.load(remote(Path(half_plus_two)))
+    assert model.run("serving_default", {"x": np.array([1.0], np.float32)})["y"].tolist() == [2.5]
+    model.close()
+
+
+def test_a_model_that_is_not_in_the_object_store_is_an_os_error():
+    with pytest.raises(FileNotFoundError):
+        SessionModel.load(new_place())

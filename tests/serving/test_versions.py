@@ -181,7 +181,7 @@ class TestInterruptions:
     def test_a_rollback_waits_for_a_push(self, base_path):
         """Another process holds the lock; the rollback follows once it has let it go."""
         script = (
-            "import sys; from pathlib import Path; from serving.durable import locked\n"
+            "import sys; from pathlib import Path; from storage.locks import locked\n"
             "with locked(Path(sys.argv[1])):\n print('held', flush=True); sys.stdin.readline()\n"
             " (Path(sys.argv[1]) / '40').mkdir(); print('done', flush=True)"
         )

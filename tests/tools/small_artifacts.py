@@ -15,7 +15,7 @@ from tfx.types.standard_artifacts import Examples
 
 from data.spans import EVAL, TRAIN
 from models.signatures import SERVE_EXAMPLES, output_name
-from pipeline.beam import IN_MEMORY_RUNNER
+from pipeline.beam import IN_MEMORY, IN_MEMORY_RUNNER
 from pipeline.components.example_gen import COUNTS, SHARD_SPANS
 
 
@@ -25,11 +25,11 @@ def execute(
     inputs: Mapping[str, Artifact],
     outputs: Mapping[str, Artifact],
     properties: dict[str, Any],
+    runner: str = IN_MEMORY_RUNNER,
 ) -> None:
-    """Runs a node's executor, in memory."""
-    context = BaseBeamExecutor.Context(
-        beam_pipeline_args=[IN_MEMORY_RUNNER], tmp_dir=str(folder / "temporary"), unique_id="1"
-    )
+    """Runs a node's executor, by default in memory."""
+    beam_args = [runner, *IN_MEMORY[1:]]
+    context = BaseBeamExecutor.Context(beam_args, tmp_dir=str(folder / "temporary"), unique_id="1")
     sides = ({key: [each] for key, each in side.items()} for side in (inputs, outputs))
     executor(context).Do(*sides, properties)
 
@@ -50,7 +50,7 @@ def write_examples(folder: Path, tables: Mapping[int, pa.Table]) -> Examples:
     newest, count = max(tables), len(tables)
     counts = {TRAIN: sum(len(each) for span, each in tables.items() if span != newest), EVAL: len(tables[newest])}
     artifact.set_string_custom_property(COUNTS, json.dumps({"examples": counts}))
-    artifact.set_string_custom_property(SHARD_SPANS, json.dumps(sorted(tables)))
+    artifact.set_string_custom_property(SHARD_SPANS, json.dumps({span: shard for shard, span in enumerate(sorted(tables))}))
     for shard, (span, table) in enumerate(sorted(tables.items())):
         path = folder / f"Split-{EVAL if span == newest else TRAIN}" / f"data-{shard:05d}-of-{count:05d}.gz"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -31,11 +31,12 @@ from monitoring.rows import as_rows
 from monitoring.slicing import quality_by_slice
 from pipeline.config import load_config
 from schema.contract import load_schema
+from storage.places import at
 
 ROOT = Path(__file__).parents[2]
 DAY = 86_400
 CONFIG = load_config(ROOT / "pipeline" / "configs" / "flights.yaml")
-SCHEMA = load_schema(CONFIG.schema_path)
+SCHEMA = load_schema(at(CONFIG.schema_path))
 LABEL = CONFIG.label.name
 ASKED: tuple[Feature, ...] = tuple(model_features(SCHEMA, CONFIG.features, LABEL))
 WATCHED = (*ASKED, label_feature(LABEL, SCHEMA))

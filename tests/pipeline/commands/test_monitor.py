@@ -28,7 +28,7 @@ from pipeline.commands import monitor as command
 from pipeline.commands.monitor import MonitorOptions, monitor
 from pipeline.metadata import open_store
 from schema.errors import ExitCode
-from serving.durable import locked
+from storage.locks import locked
 
 OPTIONS = MonitorOptions("flights")
 
@@ -47,7 +47,7 @@ def it(tmp_path: Path) -> Published:
 def found(monkeypatch: pytest.MonkeyPatch) -> list[Report]:
     """What the next looks find."""
     waiting: list[Report] = []
-    monkeypatch.setattr(command, "look", lambda config, options: waiting.pop(0))
+    monkeypatch.setattr(command, "look", lambda *_: waiting.pop(0))
     return waiting
 
 

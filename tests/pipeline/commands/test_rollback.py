@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from object_stores import memory
 from version_folders import publish, states
 
+from pipeline.commands.promote import promote
 from pipeline.commands.rollback import rollback
 from schema.errors import ExitCode, UsageError
 from serving.canary import start
@@ -67,8 +69,13 @@ def test_what_cannot_be_done(tmp_path, options, told):
     assert states(it.base_path) == ([10], [])
 
 
-def test_a_remote_path(tmp_path):
+def test_versions_in_an_object_store(tmp_path):
     it = publish(tmp_path, 10)
-    config = it.config.model_copy(update={"push": it.config.push.model_copy(update={"path": "gs://bucket/models"})})
-    with pytest.raises(UsageError, match="not on this machine"):
-        rollback(it.console, config)
+    with memory() as base_path:
+        for number in (10, 20):
+            (base_path / str(number) / "saved_model.pb").write_text(f"graph of {number}")
+        config = it.config.model_copy(update={"push": it.config.push.model_copy(update={"path": str(base_path)})})
+        assert rollback(it.console, config) == ExitCode.OK
+        assert states(base_path) == ([10], [20])
+        assert promote(it.console, config, 20) == ExitCode.OK
+        assert states(base_path) == ([10, 20], [])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from object_stores import memory
 from tfx.types.standard_artifacts import Model
 
 from pipeline.components.artifacts import GateVerdict
 from pipeline.components.baseline import LatestBlessedModelStrategy
 from serving.push import push
 from serving.rollback import restore, roll_back
+from storage.places import at, upload
 
 
 def model(number: int) -> Model:
@@ -77,3 +79,24 @@ def test_a_model_that_was_rolled_back_is_no_baseline_until_it_is_restored(tmp_pa
     assert found() == [1]
     restore(tmp_path / "pushed", pushed.version)
     assert found() == [2]
+
+
+def test_a_model_that_was_rolled_back_in_an_object_store_is_no_baseline(tmp_path: Path) -> None:
+    def found() -> list[int]:
+        inputs = {"baseline": models, "verdict": BLESSED_1 + BLESSED_2, "candidate": [model(3)]}
+        strategy = LatestBlessedModelStrategy(str(pushed))
+        return [each.id for each in strategy.resolve_artifacts(None, inputs)["baseline"]]
+
+    models = [model(1), model(2)]
+    with memory() as store:
+        pushed = store / "pushed"
+        for each in models:
+            each.uri = str(store / "artifacts" / str(each.id))
+            saved = tmp_path / str(each.id)
+            saved.mkdir()
+            (saved / "saved_model.pb").write_text(f"graph {each.id}")
+            upload(saved, at(each.uri) / "Format-Serving")
+            push(saved, pushed, {}, {})
+        assert found() == [2]
+        roll_back(pushed, None, "it is wrong")
+        assert found() == [1]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import tensorflow as tf
+from object_stores import memory
 from tensorflow_serving.apis import predict_pb2
 from tfx.types.standard_artifacts import (
     Examples,
@@ -18,6 +19,7 @@ from tfx.types.standard_artifacts import (
     PushedModel,
     Schema,
 )
+from upath import UPath
 from version_folders import states
 
 from pipeline.components.artifacts import GateVerdict, ModelReference
@@ -25,6 +27,8 @@ from pipeline.components.pusher import PusherExecutor
 from serving.canary import CONFIG_FILE, under_way
 from serving.rollback import restore, roll_back
 from serving.versions import find, read_manifest, versions
+from serving.warmup import WARMUP_FILE
+from storage.places import names_below, upload
 
 
 @pytest.fixture
@@ -39,7 +43,7 @@ def push(tmp_path: Path):
             (Path(artifact.uri) / path).write_text(content)
         return artifact
 
-    def act(name: str, canary: dict[str, float] | None = None) -> dict[str, Any]:
+    def act(name: str, canary: dict[str, float] | None = None, store: UPath | None = None) -> dict[str, Any]:
         inputs = {
             "model": artifact_in(Model, f"model-{name}", {"Format-Serving/saved_model.pb": name}),
             "examples": artifact_in(Examples, "examples", {}),
@@ -56,9 +60,13 @@ def push(tmp_path: Path):
             inputs[key] = artifact_in(GateVerdict, key, {"verdict.json": "{}"})
         inputs["model"].id = 7
         inputs["examples"].set_string_custom_property("window", "spans 1 to 3")
+        if store is not None:
+            for key, artifact in inputs.items():
+                upload(Path(artifact.uri), store / "artifacts" / key)
+                artifact.uri = str(store / "artifacts" / key)
         pushed = PushedModel()
         properties = {
-            "path": str(tmp_path / "models"),
+            "path": str((tmp_path if store is None else store) / "models"),
             "pipeline": "flights",
             "config": json.dumps({"monitor": {"canary": canary}}),
         }
@@ -112,3 +120,16 @@ def test_rolled_back_before(push, tmp_path) -> None:
     restore(base_path, version)
     said = push("b")
     assert (said["pushed"], said["is_new"], said["refused"]) == (1, 0, "")
+
+
+def test_from_an_object_store_to_an_object_store(push) -> None:
+    with memory() as store:
+        said = push("a", canary={"share": 0.1}, store=store)
+        [version] = versions(store / "models")
+        path = store / "models" / str(version)
+        assert (said["pushed_destination"], said["pushed"]) == (str(path), 1)
+        assert read_manifest(path)["window"] == "spans 1 to 3"
+        kept = names_below(path)
+        assert {"saved_model.pb", str(WARMUP_FILE)} < set(kept)
+        assert {f"assets.extra/headrace/{name}" for name in ("schema.pbtxt", "verdicts/infra_verdict.json")} < set(kept)
+        assert f"value: {version}" in (store / "models" / CONFIG_FILE).read_text()

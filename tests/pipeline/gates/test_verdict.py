@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from memory_places import new_place
+
 from pipeline.gates.verdict import Finding, GateName, Outcome, Verdict, decide
 from schema.errors import ExitCode
 
@@ -51,3 +53,9 @@ def test_verdict_survives_its_file(tmp_path: Path) -> None:
 def test_each_gate_has_its_exit_code() -> None:
     codes = [gate.exit_code for gate in GateName]
     assert codes == [ExitCode.DATA_GATE, ExitCode.INFRA_GATE, ExitCode.QUALITY_GATE]
+
+
+def test_verdict_survives_in_an_object_store() -> None:
+    verdict, place = decide(GateName.INFRA, [FAILED], {}), new_place()
+    verdict.save(place)
+    assert Verdict.load(place) == verdict

@@ -31,12 +31,14 @@ pipeline = Pipeline(
 )
 run_folder(home, run_id).mkdir(parents=True)
 compiled = compile_pipeline(pipeline, run_id)
-runner = LocalRunner(compiled, new_report(compiled, run_id, []), home, {forced: "forced"} if forced else {}, 2,
-                     watch=lambda report: None)
+abandoned = []
+runner = LocalRunner(compiled, new_report(compiled, run_id, []), home, {}, {forced: "forced"} if forced else {}, 2,
+                     watch=lambda report: None, abandon=lambda node: abandoned.append(node.node))
 runner.run()
 print(json.dumps({
     "nodes": {node.node: [node.state.value, node.reason] for node in runner.report.nodes.values()},
     "errors": {node: [error.exit_code, str(error)] for node, error in runner.errors.items()},
+    "abandoned": abandoned,
 }))
 """
 ROOT = Path(__file__).parents[3]
@@ -113,6 +115,12 @@ def test_killed_node_is_told_with_its_signal(runs) -> None:
     code, told = history["kill"]["errors"]["Break"]
     assert code == 20
     assert "ended by signal 9" in told
+
+
+def test_what_did_not_end_well_is_abandoned_and_nothing_else(runs) -> None:
+    _, history = runs
+    ended_badly = {name: result["abandoned"] for name, result in history.items() if result["abandoned"]}
+    assert ended_badly == {name: ["Break"] for name in ("user", "bug", "disk", "kill")}
 
 
 def test_failed_node_leaves_no_output(runs) -> None:

@@ -10,9 +10,10 @@ import pytest
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from pipeline.metadata import History, open_store
-from pipeline.runners.lock import recover, run_lock
+from pipeline.runners.lock import OTHERS_RUN, recover, run_lock
 from pipeline.runners.report import NodeReport, RunReport, State, close_killed, load_reports, run_folder
 from schema.errors import LockedError, MetadataError
+from storage.places import at, files_below
 
 
 def test_second_run_is_refused_and_told_by_whom(tmp_path: Path) -> None:
@@ -36,28 +37,46 @@ def test_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
         pass
 
 
-def test_recover_cancels_what_was_running_and_removes_its_outputs(tmp_path: Path) -> None:
-    store = open_store(tmp_path)
+def put_executions(home: Path, run: str, *states: pb.Execution.State) -> tuple[History, list[int]]:
+    """Executions of a Trainer, as TFX records them."""
+    store = open_store(home)
     types = {name: store.put_context_type(pb.ContextType(name=name)) for name in ("pipeline", "node", "pipeline_run")}
     kind = store.put_execution_type(pb.ExecutionType(name="Trainer"))
     contexts = [
         pb.Context(type_id=types["pipeline"], name="flights"),
         pb.Context(type_id=types["node"], name="flights.Trainer"),
-        pb.Context(type_id=types["pipeline_run"], name="1"),
+        pb.Context(type_id=types["pipeline_run"], name=run),
     ]
     ids = [
         store.put_execution(pb.Execution(type_id=kind, last_known_state=state), [], contexts, True)[0]
-        for state in (pb.Execution.COMPLETE, pb.Execution.RUNNING)
+        for state in states
     ]
-    outputs = [tmp_path / "artifacts" / "Trainer" / "model" / str(each) for each in ids]
-    for output in outputs:
-        output.mkdir(parents=True)
-    history = History(store, "flights")
-    assert recover(history, tmp_path / "artifacts") == ["Trainer"]
-    assert [output.exists() for output in outputs] == [True, False]
+    return History(store, "flights"), ids
+
+
+@pytest.mark.parametrize("scheme", ["", "memory:/"])
+def test_recover_cancels_what_was_running_and_removes_its_outputs(tmp_path: Path, scheme: str) -> None:
+    history, ids = put_executions(tmp_path, "1", pb.Execution.COMPLETE, pb.Execution.RUNNING)
+    artifacts = at(f"{scheme}{tmp_path}/artifacts")
+    for kind in ("model", ".system/executor_execution"):
+        for each in ids:
+            (artifacts / "Trainer" / kind / str(each)).mkdir(parents=True)
+            (artifacts / "Trainer" / kind / str(each) / "file").write_text("half")
+    assert recover(history, artifacts) == ["Trainer"]
+    left = sorted(path.removesuffix("/file") for path in files_below(artifacts))
+    assert left == [f"Trainer/.system/executor_execution/{ids[0]}", f"Trainer/model/{ids[0]}"]
     states = [each.last_known_state for each in history.executions_of_node("Trainer")]
     assert states == [pb.Execution.COMPLETE, pb.Execution.CANCELED]
-    assert recover(history, tmp_path / "artifacts") == []
+    assert recover(history, artifacts) == []
+
+
+def test_recover_leaves_what_another_orchestrator_runs(tmp_path: Path) -> None:
+    history, [running] = put_executions(tmp_path, f"{OTHERS_RUN}scheduled", pb.Execution.RUNNING)
+    output = tmp_path / "artifacts" / "Trainer" / "model" / str(running)
+    output.mkdir(parents=True)
+    assert recover(history, at(tmp_path / "artifacts")) == []
+    assert output.is_dir()
+    assert [each.id for each in history.unfinished()] == [running]
 
 
 def test_report_of_a_killed_run_is_closed(tmp_path: Path) -> None:

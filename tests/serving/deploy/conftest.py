@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from serving.deploy.release import Release, Served
 from serving.deploy.settings import Settings
 
 SETTINGS = Settings(
@@ -27,6 +28,18 @@ SETTINGS = Settings(
 def settings() -> Callable[..., Settings]:
     """A deployment with some settings changed."""
     return lambda **changed: replace(SETTINGS, **changed)
+
+
+@pytest.fixture
+def release(settings: Callable[..., Settings]) -> Callable[..., Release]:
+    """A rollout of version 1764012345 from `place`; with `canary_percent`, of 1764012999 beside it."""
+
+    def of(place: str, canary_percent: int = 0, **changed: Any) -> Release:
+        canary = Served(1764012999, f"{place}/1764012999", canary_percent) if canary_percent else None
+        stable = Served(1764012345, f"{place}/1764012345", 100 - canary_percent)
+        return Release(settings(push_path=place, **changed), stable, canary, '{"instances": [{"x": 1.0}]}\n')
+
+    return of
 
 
 @pytest.fixture

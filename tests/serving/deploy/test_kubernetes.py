@@ -132,7 +132,7 @@ def test_a_pod_drains_and_then_ends_by_itself(settings) -> None:
 
 
 def test_the_autoscaler_owns_the_number_of_replicas(settings) -> None:
-    found = manifests_of(settings(), Cluster(replicas=3, most_replicas=7))
+    found = manifests_of(settings(), Cluster(replicas=3, max_replicas=7))
     assert "replicas" not in found["deployment.yaml"]["spec"]
     assert found["autoscaler.yaml"]["spec"]["minReplicas"] == 3
     assert found["autoscaler.yaml"]["spec"]["maxReplicas"] == 7

@@ -61,7 +61,7 @@ def test_base_path_and_readiness(settings) -> None:
         {"namespace": "My_Space"},
         {"storage": "10 Gi"},
         {"storage_class": "Fast_Disk"},
-        {"replicas": 5, "most_replicas": 4},
+        {"replicas": 5, "max_replicas": 4},
     ],
 )
 def test_what_a_cluster_would_refuse_is_refused_here(wrong) -> None:

@@ -12,6 +12,8 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 from serving.config import RequestLogConfig
 from serving.server.logs import RequestLogs
 from serving.server.metrics import Metrics
+from serving.server.options import ServerOptions
+from serving.server.settings import request_log
 from serving.server.status import Code, StatusError
 
 
@@ -145,3 +147,8 @@ def test_a_client_may_keep_what_the_operator_configured(start, tmp_path):
     kept = logs.of("a")
     logs.reload(config(a=logging_config(tmp_path / "a"), b=""), is_clients=True)
     assert logs.of("a") is kept
+
+
+def test_a_log_in_an_object_store_is_refused_in_words() -> None:
+    with pytest.raises(StatusError, match="written to a folder on this machine, not to gs://plant/requests"):
+        request_log(ServerOptions(request_log_path="gs://plant/requests"))

@@ -1,0 +1,113 @@
+"""The vocabularies of all features as one TFT analyzer.
+
+`tft.vocabulary` is some twenty stages of Beam for each feature. Here a value is counted under its feature, so that the
+number of stages does not grow with the number of features. The files are those that `tft.vocabulary` writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import apache_beam as beam
+import numpy as np
+import tensorflow as tf
+import tensorflow_transform as tft
+import tensorflow_transform.beam as tft_beam
+from apache_beam.pvalue import AsIter, TaggedOutput
+
+from models.features import Feature
+
+_UNWRITABLE = r"^$|\C*[\n\r]\C*"
+"""What cannot be a line of a file of values."""
+
+_NO_VALUE = b"(no value)"
+"""The only line of the file of a feature that never had a value, since TensorFlow makes no table of an empty file."""
+
+_Counted = tuple[int, bytes]
+"""How often a value comes, and the value."""
+
+
+def vocabulary_files(features: Sequence[Feature], texts: tf.Tensor, there: tf.Tensor) -> list[tf.Tensor]:
+    """The asset with each feature's most frequent values, one a line, the most frequent first.
+
+    Of values that are as frequent as each other the greatest comes first.
+
+    Args:
+        features: Of role VOCABULARY; the files have their names.
+        texts: Their values, string [features, batch].
+        there: Which are not missing, bool [features, batch].
+    """
+    rows = tf.where(there & ~tf.strings.regex_full_match(texts, _UNWRITABLE))
+    keys = tf.strings.join([tf.strings.as_string(rows[:, 0]), tf.gather_nd(texts, rows)], ":")
+    distinct, _, counts = tf.unique_with_counts(keys, tf.int64)
+    files: list[tf.Tensor] = tft.experimental.ptransform_analyzer(
+        [distinct, counts],
+        LearnVocabularies([(feature.name, feature.size) for feature in features]),
+        output_dtypes=[tf.string] * len(features),
+        output_shapes=[[]] * len(features),
+        output_asset_default_values=[_NO_VALUE + b"\n"] * len(features),
+    )
+    return files
+
+
+class LearnVocabularies(tft_beam.experimental.PTransformAnalyzer):
+    """Batches of `FEATURE:VALUE` and their counts → the path of each feature's file.
+
+    Args:
+        files: Name and most lines of each feature's file, in the order of the features.
+    """
+
+    def __init__(self, files: Sequence[tuple[str, int]]) -> None:
+        super().__init__()
+        self._files = tuple(files)
+
+    def expand(self, batches: beam.PCollection) -> tuple[beam.PCollection, ...]:
+        """Counts in every bundle before anything is shuffled; a feature's file is written by one worker."""
+        tags = [str(index) for index in range(len(self._files))]
+        paths = [f"{self.base_temp_dir}/{name}" for name, _ in self._files]
+        written = (
+            batches
+            | "Values" >> beam.FlatMap(_values)
+            | "Count" >> beam.CombinePerKey(sum)
+            | "ByFeature" >> beam.Map(_by_feature)
+            | "Top" >> beam.combiners.Top.LargestPerKey(max(size for _, size in self._files))
+            | "Write" >> beam.Map(_write, paths, [size for _, size in self._files])
+        )
+        found = (
+            batches.pipeline
+            | "Begin" >> beam.Create([None])
+            | "Paths" >> beam.FlatMap(_paths, AsIter(written), paths).with_outputs(*tags)
+        )
+        return tuple(found[tag] for tag in tags)
+
+
+def _values(batch: tuple[np.ndarray, np.ndarray]) -> Iterable[tuple[bytes, int]]:
+    keys, counts = batch
+    return zip(keys.tolist(), counts.tolist(), strict=True)
+
+
+def _by_feature(counted: tuple[bytes, int]) -> tuple[int, _Counted]:
+    key, count = counted
+    index, value = key.split(b":", 1)
+    return int(index), (count, value)
+
+
+def _write(top: tuple[int, list[_Counted]], paths: Sequence[str], sizes: Sequence[int]) -> int:
+    index, values = top
+    _write_lines(paths[index], [value for _, value in values[: sizes[index]]])
+    return index
+
+
+def _paths(nothing: None, written: Iterable[int], paths: Sequence[str]) -> Iterator[TaggedOutput]:
+    """Every path, once its file is there; a feature without any value has nothing written yet."""
+    del nothing
+    for index in set(range(len(paths))).difference(written):
+        _write_lines(paths[index], [_NO_VALUE])
+    for index, path in enumerate(paths):
+        yield TaggedOutput(str(index), np.array(path))
+
+
+def _write_lines(path: str, lines: list[bytes]) -> None:
+    tf.io.gfile.makedirs(path.rpartition("/")[0])
+    with tf.io.gfile.GFile(path, "wb") as file:
+        file.write(b"".join(line + b"\n" for line in lines))

@@ -1,0 +1,1 @@
+"""Files and folders wherever they lie: on this machine, in gs:// or in s3://."""
