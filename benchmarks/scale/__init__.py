@@ -1,0 +1,1 @@
+"""Growth on paper: job graphs, rates, and what they add up to."""
