@@ -6,6 +6,7 @@ number of stages does not grow with the number of features. The files are those 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
 import apache_beam as beam
@@ -14,6 +15,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 import tensorflow_transform.beam as tft_beam
 from apache_beam.pvalue import AsIter, TaggedOutput
+from tensorflow_transform.analyzers import sanitized_vocab_filename
 
 from models.features import Feature
 
@@ -33,21 +35,35 @@ def vocabulary_files(features: Sequence[Feature], texts: tf.Tensor, there: tf.Te
     Of values that are as frequent as each other the greatest comes first.
 
     Args:
-        features: Of role VOCABULARY; the files have their names.
+        features: Of role VOCABULARY; the files have their names as far as these can be files'. In the transform graph
+            `tft.TFTransformOutput.vocabulary_file_by_name` finds each by its feature's name.
         texts: Their values, string [features, batch].
         there: Which are not missing, bool [features, batch].
     """
     rows = tf.where(there & ~tf.strings.regex_full_match(texts, _UNWRITABLE))
     keys = tf.strings.join([tf.strings.as_string(rows[:, 0]), tf.gather_nd(texts, rows)], ":")
     distinct, _, counts = tf.unique_with_counts(keys, tf.int64)
+    names = _file_names([feature.name for feature in features])
+    for feature, name in zip(features, names, strict=True):
+        tft.annotate_asset(feature.name, name)
     files: list[tf.Tensor] = tft.experimental.ptransform_analyzer(
         [distinct, counts],
-        LearnVocabularies([(feature.name, feature.size) for feature in features]),
+        LearnVocabularies([(name, feature.size) for feature, name in zip(features, names, strict=True)]),
         output_dtypes=[tf.string] * len(features),
         output_shapes=[[]] * len(features),
         output_asset_default_values=[_NO_VALUE + b"\n"] * len(features),
     )
     return files
+
+
+def _file_names(features: Sequence[str]) -> list[str]:
+    """The names as `tft.vocabulary` makes them safe; those that are then alike are numbered."""
+    names: list[str] = []
+    for feature in features:
+        safe = sanitized_vocab_filename(feature) or "_"
+        others = (f"{safe}_{number}" for number in itertools.count(2))
+        names.append(next(name for name in itertools.chain([safe], others) if name not in names))
+    return names
 
 
 class LearnVocabularies(tft_beam.experimental.PTransformAnalyzer):

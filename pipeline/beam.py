@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -53,7 +54,7 @@ def find_target(config: PipelineConfig, runner: Runner) -> BeamTarget:
             where=f"targets.{runner}",
             expected=_EXAMPLES[runner],
             received="nothing",
-            mend="Add it to the pipeline's YAML; `headrace config NAME --resolved` shows what each key means.",
+            mend="Add it to the pipeline's YAML; docs/targets.md and pipeline/targets.py say what each key means.",
         )
     return target
 
@@ -74,6 +75,7 @@ def beam_args(config: PipelineConfig, runner: Runner, node: str, run_id: str, pa
     target = find_target(config, runner)
     job = f"headrace-{config.name}-{node}-{run_id}"
     args = [f"--job_name={_job_name(job)}", *([f"--extra_package={package}"] if package else [])]
+    args += [f"--sdk_container_image={image}"] if (image := image_of(target)) else []
     if isinstance(target, DataflowTarget):
         args += _dataflow_args(target, config.name, node)
     elif isinstance(target, PortableTarget):
@@ -110,7 +112,16 @@ def place(
 
 def needs_package(target: BeamTarget) -> bool:
     """Whether workers have to install the project: they have no image that holds it."""
-    return not (isinstance(target, DataflowTarget) and target.sdk_container_image)
+    return image_of(target) is None
+
+
+def image_of(target: BeamTarget) -> str | None:
+    """What workers run, with Headrace in it, if the configuration names it."""
+    if isinstance(target, DataflowTarget):
+        return target.sdk_container_image
+    if isinstance(target, (PortableTarget, FlinkTarget, SparkTarget)) and target.environment_type == "DOCKER":
+        return target.environment_config
+    return None
 
 
 def build_package(folder: Path) -> Path:
@@ -131,16 +142,17 @@ def build_package(folder: Path) -> Path:
             where=str(_PROJECT),
             mend="Run from a clone of the project, or set sdk_container_image to an image that holds it.",
         )
-    build = [sys.executable, "-m", "build", "--no-isolation", "--sdist", "--outdir", str(folder), str(_PROJECT)]
-    done = subprocess.run(build, capture_output=True, text=True, check=False)
-    packages = sorted(folder.glob("headrace-*.tar.gz"))
+    with tempfile.TemporaryDirectory(dir=folder) as built:  # the folder may hold the package of another version
+        build = [sys.executable, "-m", "build", "--no-isolation", "--sdist", "--outdir", built, str(_PROJECT)]
+        done = subprocess.run(build, capture_output=True, text=True, check=False)
+        packages = [path.replace(folder / path.name) for path in Path(built).glob("*.tar.gz")]
     if done.returncode or not packages:
         raise NodeError(
             "The package for the workers cannot be built",
             where=str(_PROJECT / "setup.py"),
             received=" ".join(f"{done.stdout} {done.stderr}".split())[-400:],
         )
-    return packages[-1]
+    return packages[0]
 
 
 def _dataflow_args(target: DataflowTarget, pipeline: str, node: str) -> list[str]:
@@ -150,7 +162,6 @@ def _dataflow_args(target: DataflowTarget, pipeline: str, node: str) -> list[str
         "region": target.region,
         "temp_location": target.temp_location,
         "staging_location": target.staging_location,
-        "sdk_container_image": target.sdk_container_image,
         "machine_type": target.machine_type,
         "num_workers": target.workers,
         "max_num_workers": target.max_workers,

@@ -15,8 +15,9 @@ from pipeline.commands.deploy import deploy
 from pipeline.commands.deploy_options import DeployOptions, add_deploy_options
 from pipeline.commands.predict import PredictOptions, add_predict_options, predict
 from pipeline.config import PipelineConfig, find_config, load_config, to_yaml
+from pipeline.processes import interruptible
 from pipeline.view import quiet_console, show_error
-from schema.errors import ExitCode, HeadraceError, disk_error
+from schema.errors import ExitCode, HeadraceError, disk_error, metadata_error
 from storage.errors import explain
 
 
@@ -42,7 +43,11 @@ def run_command(arguments: Sequence[str]) -> ExitCode:
         except BrokenPipeError:  # the reader, such as `head`, has seen enough
             return ExitCode.INTERRUPTED
         except Exception as error:
-            told = disk_error(error, "the run") or explain(error, "see `headrace config NAME --resolved` for the URLs")
+            told = (
+                disk_error(error, "the run")
+                or metadata_error(error)
+                or explain(error, "see `headrace config NAME --resolved` for the URLs")
+            )
             if told is None:
                 raise
             show_error(console, told)
@@ -124,19 +129,21 @@ def _add_compile(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--for", dest="platform", choices=("vertex", "kubeflow", "airflow"), required=True)
     parser.add_argument("--output", metavar="DIR", help="where (default: compiled/PIPELINE-PLATFORM)")
     parser.add_argument("--force", action="store_true", help="replace files that someone else wrote or edited")
+    parser.add_argument("--schedule", metavar="CRON", help="when Airflow runs it (default: when it is triggered)")
+    parser.add_argument("--on", choices=RUNNERS, help="where Airflow's tasks run Beam components (default: there)")
     parser.add_argument("--accept", metavar="REASON", help="accept what the gates of --run refused, and say why")
     parser.add_argument("--run", metavar="URL", help="the folder of a run on the platform, as GateReport prints it")
 
 
 def _add_deploy(commands: argparse._SubParsersAction) -> None:
     told = "write what runs the pushed models on TensorFlow Serving"
-    parser = commands.add_parser("deploy", help=told, description=told.capitalize() + ".")
+    parser = commands.add_parser("deploy", help=told, description=told[0].upper() + told[1:] + ".")
     add_deploy_options(parser.add_subparsers(required=True, metavar="TARGET"), _positive)
     parser.set_defaults(command=_deploy)
 
 
 def _command(commands: argparse._SubParsersAction, name: str, told: str, function: object) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=told, description=told.capitalize() + ".")
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=told, description=told[0].upper() + told[1:] + ".")
     parser.add_argument(
         "pipeline", nargs="?", default="flights", help="a name in pipeline/configs, or a .yaml file (default: flights)"
     )
@@ -177,6 +184,7 @@ def _resume(parsed: argparse.Namespace, console: Console) -> ExitCode:
         return ExitCode.OK
     again = _parser().parse_args(found.command)
     again.pipeline = parsed.pipeline  # it may have been named from another folder
+    again.span = found.newest if again.span is None else again.span  # a newer one may have arrived
     again.force = [node for node in again.force if node not in found.done]
     return _run(again, console, found.run_id)
 
@@ -221,13 +229,16 @@ def _monitor(parsed: argparse.Namespace, console: Console) -> ExitCode:
     from pipeline.commands.monitor import MonitorOptions, monitor
 
     options = MonitorOptions(parsed.pipeline, parsed.version, parsed.log, parsed.labels, parsed.on)
-    return monitor(console, _load(parsed), options)
+    with interruptible():
+        return monitor(console, _load(parsed), options)
 
 
 def _compile(parsed: argparse.Namespace, console: Console) -> ExitCode:
     from pipeline.commands.compile import CompileOptions, compile_for
 
-    options = CompileOptions(parsed.platform, parsed.output, parsed.force, parsed.accept, parsed.run)
+    options = CompileOptions(
+        parsed.platform, parsed.output, parsed.force, parsed.accept, parsed.run, parsed.schedule, parsed.on
+    )
     return compile_for(console, _load(parsed), options)
 
 

@@ -160,7 +160,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 
 def _explain(error: ValidationError, path: Path) -> ConfigError:
     """The first mistake in words, and how many more there are."""
-    first, *others = error.errors()
+    first, *others = sorted(error.errors(), key=lambda each: each["type"] != "extra_forbidden")  # a typo explains more
     where = ".".join(str(part) for part in first["loc"]) or "(the whole file)"
     more = f" ({len(others)} more mistake(s) follow.)" if others else ""
     if first["type"] == "extra_forbidden":
@@ -174,9 +174,14 @@ def _explain(error: ValidationError, path: Path) -> ConfigError:
         "A value is wrong",
         where=f"{path}: {where}",
         expected=first["msg"].removeprefix("Value error, "),
-        received=repr(first["input"])[:200],
+        received=_told(first["input"]),
         mend=f"See `headrace config NAME --resolved` for a complete example.{more}",
     )
+
+
+def _told(value: Any) -> str:
+    """A value that was received; of a section the keys only, since a secret may be among its values."""
+    return f"the keys {', '.join(map(str, value))}" if isinstance(value, dict) else repr(value)[:200]
 
 
 def _allowed_keys(location: tuple[int | str, ...]) -> list[str]:

@@ -43,16 +43,22 @@ _PROFILED_BY = [
     *(
         f"monitoring/{name}.py"
         for name in (
-            *("bins", "checks", "examples", "explain", "measures", "null", "profile", "profiling", "related"),
-            *("relations", "rows"),
+            *("bins", "checks", "examples", "explain", "measures", "neighbours", "null", "profile", "profiling"),
+            *("related", "relations", "rows"),
         )
     ),
 ]
 _SCORED_BY = [
-    *(f"monitoring/{name}.py" for name in ("examples", "quality", "reference", "rows", "scoring", "slicing")),
+    *(
+        f"monitoring/{name}.py"
+        for name in ("examples", "neighbours", "quality", "reference", "rows", "scoring", "slicing")
+    ),
     "serving/session_model.py",
 ]
 """The sources that two of the nodes run: a change of theirs is not answered from the cache."""
+
+_WHERE = {"metadata", "root", "targets"}
+"""Where a pipeline runs and keeps its records: neither a model's, nor anyone's who is given the model."""
 
 Accepted = Mapping[GateName, Mapping[str, str]]
 """What a person accepted: gate → key of the finding → reason."""
@@ -73,7 +79,9 @@ def build_pipeline(config: PipelineConfig, accepted: Accepted, history: History 
         pipeline_name=config.name,
         pipeline_root=config.artifacts,
         components=_nodes(config, accepted, history),
-        metadata_connection_config=connection_config(config.metadata, config.home),
+        metadata_connection_config=(
+            connection_config(config.metadata, config.home) if history is History.METADATA else None
+        ),
         enable_cache=True,
     )
 
@@ -201,7 +209,7 @@ def _nodes(config: PipelineConfig, accepted: Accepted, history: History) -> list
                     infra_blessing=infra_validator.outputs["blessing"],
                     pipeline=config.name,
                     path=config.push.path,
-                    config=config.model_dump_json(by_alias=True),
+                    config=config.model_dump_json(by_alias=True, exclude=_WHERE),
                     code=code_fingerprint(
                         *(f"serving/{name}.py" for name in ("canary", "push", "rollback", "versions", "warmup")),
                         "pipeline/components/pusher.py",

@@ -19,11 +19,14 @@ class Lane:
 
     name: str
     tfx: str
+    python: str
+    """Of the images that are made in it."""
+    beam: str
     oldest_glibc: tuple[int, int]
 
 
-TFX_116 = Lane("tfx-1.16", "1.16.0", (2, 17))
-TFX_121 = Lane("tfx-1.21", "1.21.0", (2, 39))
+TFX_116 = Lane("tfx-1.16", "1.16.0", "3.10", "2.65.0", (2, 17))
+TFX_121 = Lane("tfx-1.21", "1.21.0", "3.13", "2.73.0", (2, 39))
 
 
 def current_lane() -> Lane:

@@ -28,6 +28,9 @@ _PATIENCE_SECONDS = 10
 _KEEPALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 6}
 """A machine that is gone is noticed within a minute and a half, and idle sessions are not forgotten on the way."""
 
+_SILENCE_SECONDS = 90
+"""How long an answer may take. The kernel would send a question again for a quarter of an hour."""
+
 
 @contextmanager
 def session(metadata: ServerMetadata) -> Iterator[Any]:
@@ -76,6 +79,7 @@ def _postgresql_arguments(metadata: PostgresqlMetadata) -> dict[str, Any]:
         "connect_timeout": _PATIENCE_SECONDS,
         "application_name": f"headrace on {socket.gethostname()[:30]}, process {os.getpid()}",
         **_KEEPALIVE,
+        "tcp_user_timeout": _SILENCE_SECONDS * 1000,
         **postgresql_tls(metadata.tls),
     }
 
@@ -87,6 +91,8 @@ def _mysql_arguments(metadata: MysqlMetadata) -> dict[str, Any]:
         "database": metadata.database,
         "user": metadata.user,
         "connect_timeout": _PATIENCE_SECONDS,
+        "read_timeout": _SILENCE_SECONDS,
+        "write_timeout": _SILENCE_SECONDS,
         "program_name": "headrace",
         **_mysql_tls(metadata.tls),
     }

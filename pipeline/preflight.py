@@ -10,7 +10,7 @@ from pathlib import Path
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from data.encoding import ARROW_TYPES, fits
-from data.readers import FileInfo, inspect
+from data.readers import FileInfo, inspect_all
 from data.spans import Window, find_window
 from models.features import label_feature, model_features
 from monitoring.checks import require_comparators
@@ -18,8 +18,8 @@ from monitoring.config import require_features
 from pipeline.config import PipelineConfig
 from pipeline.gates.metrics import METRICS
 from schema.contract import SERVING, in_environment, load_schema
-from schema.errors import ConfigError, DataError, DiskError, SchemaError, StorageError
-from storage.errors import explain
+from schema.errors import ConfigError, DataError, DiskError, SchemaError
+from storage.access import require_store
 from storage.places import at, is_remote
 
 _DISK_FACTOR = 20
@@ -37,13 +37,14 @@ def check(config: PipelineConfig) -> Window:
     Raises:
         HeadraceError: Something is wrong; the error says what, where, and how to mend it.
     """
+    _require_root(config.root)
     _buckets_are_there(config)
     schema = load_schema(at(config.schema_path))
     for rule in _CONFIG_RULES:
         rule(config, schema)
     window = find_window(config.data)
     types = {feature.name: ARROW_TYPES[feature.type] for feature in schema.feature}
-    infos = [inspect(path, config.data.source.format, types) for span in window.spans for path in span.files]
+    infos = inspect_all([path for span in window.spans for path in span.files], config.data.source.format, types)
     _spans_are_not_empty(window, infos)
     for info in infos:
         for file_rule in _FILE_RULES:
@@ -62,7 +63,7 @@ def _buckets_are_there(config: PipelineConfig) -> None:
     }
     for key, place in places.items():
         if is_remote(place):
-            require_bucket(place, key)
+            require_store(place, key)
 
 
 def _label_is_in_schema(config: PipelineConfig, schema: schema_pb2.Schema) -> None:
@@ -161,23 +162,20 @@ def _push_path_can_be_written(config: PipelineConfig, schema: schema_pb2.Schema)
             )
 
 
-def require_bucket(url: str, key: str) -> None:
-    """The bucket is there, and these credentials may see it."""
-    bucket = "/".join(url.split("/")[:3])
-    try:
-        if at(bucket).exists():
-            return
-    except Exception as error:  # each store has its own classes of errors
-        explained = explain(error, f"{key}: {url}")
-        if explained is None:
-            raise
-        raise explained from None
-    raise StorageError(
-        "The bucket does not exist, or may not be seen with these credentials",
-        where=f"{key}: {url}",
-        expected=f"the bucket {bucket}",
-        mend="Create it, or log in with an account that may use it.",
-    )
+def _require_root(root: str) -> None:
+    """Checks that TensorFlow, which reads and writes artifacts itself, can do so there.
+
+    Raises:
+        ConfigError: It cannot.
+    """
+    if is_remote(root) and not root.startswith("gs://"):
+        raise ConfigError(
+            "Artifacts cannot lie there",
+            where="root",
+            expected="a folder, or gs://BUCKET/FOLDER: TensorFlow reads and writes them, and knows no other store",
+            received=root,
+            mend="Data, schema and push.path may be on s3://; give root a folder or a bucket on gs://.",
+        )
 
 
 def _spans_are_not_empty(window: Window, infos: list[FileInfo]) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import socket
 from collections.abc import Callable
 
 from pipeline.beam import Runner, find_target
 from pipeline.config import PipelineConfig
-from pipeline.preflight import require_bucket
-from pipeline.targets import BeamTarget, DataflowTarget, FlinkTarget, SparkTarget
+from pipeline.targets import BeamTarget, DataflowTarget, FlinkTarget, PortableTarget, SparkTarget
 from schema.errors import ConfigError
+from storage.access import require_store
 from storage.places import is_remote
+
+_SECONDS = 5.0
 
 
 def check_target(config: PipelineConfig, runner: Runner) -> None:
@@ -46,14 +50,31 @@ def _locations_are_buckets(config: PipelineConfig, target: BeamTarget) -> None:
     for key, location in locations.items():
         if location is None:
             continue
-        if not location.startswith("gs://"):
+        if not re.match(r"gs://[^/]+", location):
             raise ConfigError(
                 f"Dataflow cannot use this {key}",
                 where=f"targets.dataflow.{key}",
                 expected="gs://BUCKET/FOLDER",
                 received=location,
             )
-        require_bucket(location, f"targets.dataflow.{key}")
+        require_store(location, f"targets.dataflow.{key}")
+
+
+def _job_server_answers(config: PipelineConfig, target: BeamTarget) -> None:
+    del config
+    if not isinstance(target, PortableTarget):
+        return
+    host, port = target.job_endpoint.rsplit(":", 1)
+    try:
+        socket.create_connection((host, int(port)), timeout=_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(
+            "The Beam job server does not answer",
+            where="targets.portable.job_endpoint",
+            expected=f"a job server at {target.job_endpoint}",
+            received=str(error),
+            mend="Start it, or correct the address.",
+        ) from None
 
 
 def _java_is_there(config: PipelineConfig, target: BeamTarget) -> None:
@@ -69,5 +90,6 @@ def _java_is_there(config: PipelineConfig, target: BeamTarget) -> None:
 _RULES: tuple[Callable[[PipelineConfig, BeamTarget], None], ...] = (
     _workers_see_the_paths,
     _locations_are_buckets,
+    _job_server_answers,
     _java_is_there,
 )

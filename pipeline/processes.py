@@ -1,11 +1,13 @@
-"""What a child process needs, so that none outlives the run that started it."""
+"""What processes need to end well: none outlives what started it, and each can be told to end."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -24,3 +26,17 @@ def die_with_parent(parent: int) -> Callable[[], None]:
             os._exit(1)
 
     return arrange
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """SIGTERM interrupts like Ctrl-C."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal
+from zoneinfo import available_timezones
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from schema.strict import Strict
 
 Name = Annotated[str, Field(min_length=1)]
+LabelKey = Annotated[str, Field(pattern=r"^[a-z][-_a-z0-9]{0,62}$")]
+LabelValue = Annotated[str, Field(pattern=r"^[-_a-z0-9]{0,63}$")]
 NodeName = str
 
 GIB = r"^[1-9][0-9]*(\.[0-9]+)?(Mi|Gi|M|G)$"
@@ -34,7 +37,7 @@ class DataflowTarget(BeamTarget):
 
     project: Name
     region: Name
-    temp_location: Name
+    temp_location: Annotated[str, Field(min_length=1)]
     """A gs:// folder for what jobs leave while they run."""
     staging_location: Name | None = None
     """A gs:// folder for what workers install; None: below `temp_location`."""
@@ -50,15 +53,22 @@ class DataflowTarget(BeamTarget):
     network: Name | None = None
     subnetwork: Name | None = None
     use_public_ips: bool = True
-    labels: dict[str, str] = {}
+    labels: dict[LabelKey, LabelValue] = {}
     endpoint: Name | None = None
     """Of the Dataflow service; None: Google's."""
+
+    @model_validator(mode="after")
+    def _workers_are_at_most_the_most(self) -> DataflowTarget:
+        if self.workers and self.max_workers and self.workers > self.max_workers:
+            raise ValueError(f"workers may be at most max_workers, which is {self.max_workers}, not {self.workers}")
+        return self
 
 
 class PortableTarget(BeamTarget):
     """A Beam job server that somebody else keeps: `--runner=PortableRunner`."""
 
-    job_endpoint: Name
+    job_endpoint: Annotated[str, Field(pattern=r"^[^:/\s]+:[0-9]{1,5}$")]
+    """HOST:PORT."""
     environment_type: Literal["DOCKER", "PROCESS", "EXTERNAL", "LOOPBACK"] = "DOCKER"
     environment_config: Name | None = None
 
@@ -105,6 +115,13 @@ class Schedule(Strict):
     """Of the cron expression, by its IANA name."""
     most_at_once: PositiveInt = 1
     """Runs at the same time."""
+
+    @field_validator("time_zone")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        if name not in available_timezones():
+            raise ValueError("the IANA name of a time zone, such as Europe/Vienna")
+        return name
 
 
 class ContainersTarget(Strict):

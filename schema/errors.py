@@ -150,6 +150,17 @@ class StorageError(HeadraceError):
     exit_code = ExitCode.STORAGE
 
 
+def metadata_error(error: BaseException) -> MetadataError | None:
+    """The error told as that of ML Metadata's store, if it is one: its server is gone, or its file is damaged."""
+    if not type(error).__module__.startswith("ml_metadata"):
+        return None
+    return MetadataError(
+        "The metadata store does not answer any more",
+        received=f"{type(error).__name__}: {' '.join(str(error).split())[:300]}".rstrip(": "),
+        mend="Look after its server, then go on with `headrace resume`; finished nodes are kept.",
+    )
+
+
 class ServerError(HeadraceError):
     """A model server cannot be reached, or has no answer."""
 

@@ -28,7 +28,7 @@ rolled back, from when it is unloaded until the file is read again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -80,12 +80,13 @@ def start(base_path: Place, version: int) -> Canary:
     Raises:
         UsageError: There is no such version, another one is being tried, or there would be no stable version that is
             older.
+        LockedError: Another process is changing the versions in an object store.
         OSError: The disk cannot be written to.
     """
     if find(base_path, version) is None:
         raise UsageError(f"There is no version {version}", where=str(base_path), expected=_told(base_path))
-    with changing(base_path):
-        finish_interrupted(base_path)
+    with changing(base_path) as confirm:
+        finish_interrupted(base_path, confirm)
         current = candidate(base_path)
         if current is not None:
             raise UsageError(
@@ -102,8 +103,11 @@ def start(base_path: Place, version: int) -> Canary:
                 received="there is no other version" if stable is None else f"the stable version is {stable}",
             )
         number = free_number(base_path, stable)
-        path = unmark(base_path, version) if version in rolled_back(base_path) else base_path / str(version)
+        is_rolled_back = version in rolled_back(base_path)
+        path = unmark(base_path, version, confirm) if is_rolled_back else base_path / str(version)
+        confirm()
         trial = mark_as_candidate(path, version, number)
+        confirm()
         move_folder(path, candidate_path(base_path, number), SAVED_MODEL)
     return Canary(stable, trial)
 
@@ -120,10 +124,12 @@ def promote(base_path: Place, version: int | None = None) -> Canary:
 
     Raises:
         UsageError: None, or another one, is being tried.
+        LockedError: Another process is changing the versions in an object store.
         OSError: The disk cannot be written to.
     """
-    with _trial(base_path, version) as ended:
+    with _trial(base_path, version) as (ended, confirm):
         trial = ended.candidate
+        confirm()
         move_folder(candidate_path(base_path, trial.number), base_path / str(trial.version), SAVED_MODEL)
     return ended
 
@@ -142,10 +148,11 @@ def drop(base_path: Place, reason: str, by: str = PERSON, version: int | None = 
 
     Raises:
         UsageError: None, or another one, is being tried.
+        LockedError: Another process is changing the versions in an object store.
         OSError: The disk cannot be written to.
     """
-    with _trial(base_path, version) as ended:
-        retire(base_path, [ended.candidate.version], ended.stable, reason, by)
+    with _trial(base_path, version) as (ended, confirm):
+        retire(base_path, [ended.candidate.version], ended.stable, reason, by, confirm)
     return ended
 
 
@@ -160,30 +167,32 @@ def configure(base_path: Place, model: str) -> Place:
         The file.
 
     Raises:
+        LockedError: Another process is changing the versions in an object store.
         OSError: The disk cannot be written to.
     """
     file = base_path / CONFIG_FILE
-    with changing(base_path):
-        finish_interrupted(base_path)
+    with changing(base_path) as confirm:
+        finish_interrupted(base_path, confirm)
         text = _models_config(base_path, model)
         if _content(file) != text:
+            confirm()
             write_whole(file, text)
     return file
 
 
 @contextmanager
-def _trial(base_path: Place, version: int | None) -> Iterator[Canary]:
-    """The trial that is under way, while nobody else can end it."""
+def _trial(base_path: Place, version: int | None) -> Iterator[tuple[Canary, Callable[[], None]]]:
+    """The trial that is under way, while nobody else can end it; and what confirms that (`storage.locks.locked`)."""
     if not is_there(base_path):
         raise _none_is_tried(base_path)
-    with changing(base_path):
-        finish_interrupted(base_path)
+    with changing(base_path) as confirm:
+        finish_interrupted(base_path, confirm)
         found = under_way(base_path)
         if found is None:
             raise _none_is_tried(base_path)
         if version is not None and version != found.candidate.version:
             raise UsageError(f"Version {version} is not tried; version {found.candidate.version} is")
-        yield found
+        yield found, confirm
 
 
 def _models_config(base_path: Place, model: str) -> str:

@@ -86,7 +86,7 @@ def push(
         if not is_remote(base_path):
             for remains in base_path.glob(f"{_INCOMING}*"):
                 shutil.rmtree(str(remains))
-        finish_interrupted(base_path)
+        finish_interrupted(base_path, confirm)
         known = _pushed_before(base_path, digest)
         if known is not None:
             return known
@@ -104,8 +104,8 @@ def push(
                 mark_as_candidate(incoming, version, number)
 
         def make_way() -> None:
+            _retire_candidate(base_path, stable, version, confirm)
             confirm()
-            _retire_candidate(base_path, stable, version)
 
         publish = _upload if is_remote(base_path) else _rename
         publish(target, complete, make_way)
@@ -153,10 +153,11 @@ def _pushed_before(base_path: Place, digest: str) -> Pushed | None:
     return None
 
 
-def _retire_candidate(base_path: Place, stable: int, version: int) -> None:
+def _retire_candidate(base_path: Place, stable: int, version: int, confirm: Callable[[], None]) -> None:
     trial = candidate(base_path)
     if trial is not None:
-        retire(base_path, [trial.version], stable, f"version {version} was pushed while it was tried", _PUSH)
+        reason = f"version {version} was pushed while it was tried"
+        retire(base_path, [trial.version], stable, reason, _PUSH, confirm)
 
 
 def digest_of(folder: Path) -> str:

@@ -53,6 +53,7 @@ def changing(base_path: Place) -> Iterator[Callable[[], None]]:
     """The lock on a base path (`storage.locks.locked`), and nothing left over from what was interrupted before."""
     with locked(base_path) as confirm:
         for folder in leftovers(base_path):
+            confirm()
             remove_folder(folder, SAVED_MODEL)
         yield confirm
 
@@ -72,17 +73,18 @@ def roll_back(base_path: Place, to: int | None, reason: str, by: str = PERSON) -
 
     Raises:
         UsageError: There is no such version to go back to.
+        LockedError: Another process is changing the versions in an object store.
         OSError: The disk is full or cannot be written to.
     """
     if not is_there(base_path):
         raise _nothing_before(base_path)
-    with changing(base_path):
+    with changing(base_path) as confirm:
         there = look(base_path).live
         if to is None:
             to = _one_before(base_path, there)
         _require_published(base_path, to)
         bad = tuple(sorted(version for version in there if version > to))
-        retire(base_path, bad, to, reason, by)
+        retire(base_path, bad, to, reason, by, confirm)
     return RollBack(bad, to)
 
 
@@ -91,18 +93,23 @@ def restore(base_path: Place, version: int) -> None:
 
     Raises:
         UsageError: It is not rolled back, or a candidate is being tried.
+        LockedError: Another process is changing the versions in an object store.
         OSError: The disk cannot be written to.
     """
     if not is_there(base_path):
         raise _not_rolled_back(base_path, version)
-    with changing(base_path):
+    with changing(base_path) as confirm:
         trial = candidate(base_path)
         if trial is not None:  # its number must stay the second highest
             raise UsageError(f"Version {trial.version} is being tried", mend="Promote or drop it first.")
-        move_folder(unmark(base_path, version), base_path / str(version), SAVED_MODEL)
+        path = unmark(base_path, version, confirm)
+        confirm()
+        move_folder(path, base_path / str(version), SAVED_MODEL)
 
 
-def retire(base_path: Place, bad: Iterable[int], to: int | None, reason: str, by: str) -> None:
+def retire(
+    base_path: Place, bad: Iterable[int], to: int | None, reason: str, by: str, confirm: Callable[[], None]
+) -> None:
     """Marks versions and takes them from the servers. Needs the lock.
 
     Args:
@@ -111,34 +118,38 @@ def retire(base_path: Place, bad: Iterable[int], to: int | None, reason: str, by
         to: The version that answers instead.
         reason: Why.
         by: Who or what decided.
+        confirm: Called before each step; raises `LockedError` if the lock was lost.
     """
     seen = look(base_path)
     ordered = sorted(bad, key=lambda version: (version in seen.published, version))
     for version in ordered:
         if not seen.live[version].is_marked:
+            confirm()
             _write(seen.live[version].path, MARK, Mark(version=version, at=time.time(), by=by, reason=reason, to=to))
     for version in ordered:
+        confirm()
         move_folder(seen.live[version].path, base_path / f"rolled-back-{version}", SAVED_MODEL)
 
 
-def finish_interrupted(base_path: Place) -> None:
-    """Moves what is marked already. Needs the lock."""
+def finish_interrupted(base_path: Place, confirm: Callable[[], None]) -> None:
+    """Moves what is marked already. Needs the lock, and confirms it before each step."""
     marked = [version for version, folder in look(base_path).live.items() if folder.is_marked]
     if marked:
-        retire(base_path, marked, None, "", "")
+        retire(base_path, marked, None, "", "", confirm)
 
 
-def unmark(base_path: Place, version: int) -> Place:
-    """Removes the mark from a version that is rolled back, and gives its folder. Needs the lock.
+def unmark(base_path: Place, version: int, confirm: Callable[[], None]) -> Place:
+    """Removes the mark from a version that is rolled back, and gives its folder. Needs the lock, and confirms it.
 
     Raises:
         UsageError: It is not rolled back.
     """
-    finish_interrupted(base_path)
+    finish_interrupted(base_path, confirm)
     folder = look(base_path).rolled_back.get(version)
     if folder is None:
         raise _not_rolled_back(base_path, version)
     if folder.is_marked:
+        confirm()
         (folder.path / PROVENANCE / MARK).unlink(missing_ok=True)
     return folder.path
 

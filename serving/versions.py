@@ -146,7 +146,12 @@ def candidate(base_path: Place) -> Candidate | None:
 
 def rolled_back(base_path: Place) -> dict[int, Mark]:
     """The versions that are rolled back, ascending, and why."""
-    return {version: read_mark(each.path, version) for version, each in look(base_path).rolled_back_folders.items()}
+    return marks(look(base_path))
+
+
+def marks(seen: Look) -> dict[int, Mark]:
+    """Of the versions that were rolled back when the base path was looked at, ascending: why."""
+    return {version: read_mark(each.path, version) for version, each in seen.rolled_back_folders.items()}
 
 
 def rolled_back_models(base_path: Place) -> frozenset[str]:
@@ -156,7 +161,7 @@ def rolled_back_models(base_path: Place) -> frozenset[str]:
 
 
 def find(base_path: Place, version: int) -> Place | None:
-    """The folder of a version, whatever its state; None if it is gone."""
+    """The folder of a version, whatever its state; None if it is gone. For several versions take one `look`."""
     folder = look(base_path).all.get(version)
     return None if folder is None else folder.path
 

@@ -2,7 +2,9 @@
 
 gcsfs raises HttpError, OSError("Forbidden: …") for 403 and FileNotFoundError for 404; s3fs raises Python's own errors
 with botocore's ClientError as their cause (https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html), or
-botocore's errors as they are. None of these is imported here: s3fs and botocore need not be installed.
+botocore's errors as they are. Beam's clients raise google.api_core's errors, and TensorFlow tf.errors, for other
+services too: these are explained only if they are about storage. None of all these is imported here: s3fs and botocore
+need not be installed.
 """
 
 from __future__ import annotations
@@ -38,8 +40,28 @@ _BAD_CREDENTIALS = {
 _UNREACHABLE = {"ClientConnectorError", "EndpointConnectionError", "ConnectTimeoutError", "ConnectionTimeoutError"}
 """Classes of aiohttp and botocore."""
 
-_BUCKET_OF_GCS = re.compile(r"(?:^|/)b/[^/]+(?:/o)?$")
+_BUCKET_OF_GCS = re.compile(r"(?:^|/v1/)b/[^/]+(?:/o)?$")
 """A bucket, or all of its objects: the path in gcsfs's error when these are not there."""
+
+_STATUS_OF_CLASS = {
+    "Forbidden": 403,
+    "Unauthorized": 401,
+    "NotFound": 404,
+    "PermissionDeniedError": 403,
+    "UnauthenticatedError": 401,
+    "NotFoundError": 404,
+}
+"""Classes of google.api_core.exceptions, of which gRPC's are subclasses, and of tf.errors."""
+
+_OF_GRPC = {"PermissionDenied", "Unauthenticated"}
+"""Those that no client of Cloud Storage raises here: it speaks HTTP."""
+
+_OF_STORAGE = re.compile(r"/storage/v1/|\bstorage\.(?:googleapis|buckets|objects)\b")
+_OF_ANOTHER_SERVICE = re.compile(r"\bgoogleapis\.com\b|permission '?(?!storage\.)\w+\.\w+\.", re.IGNORECASE)
+_URL = re.compile(r"\b(?:gs|s3)://")
+
+_NO_BUCKET = re.compile(r"specified bucket .*(?:does not exist|not found)|/storage/v1/b/[^/?:]+(?:/o)?(?:[?:]|$)", re.I)
+"""How Cloud Storage and TensorFlow say so, or the address that is not there: a bucket's, or that of all its objects."""
 
 
 def explain(error: BaseException, where: str) -> HeadraceError | None:
@@ -56,7 +78,7 @@ def explain(error: BaseException, where: str) -> HeadraceError | None:
 
 def _explain(error: BaseException, where: str) -> StorageError | None:
     is_s3 = "s3://" in where or type(error).__module__.startswith("botocore") or bool(_response(error))
-    status, code = _status(error), _code(error)
+    status, code = _status(error, where), _code(error)
     if isinstance(error, ImportError):
         return _missing_package(error, where)
     if type(error).__name__ in _NO_CREDENTIALS or code in _BAD_CREDENTIALS or status == 401:
@@ -75,7 +97,7 @@ def _explain(error: BaseException, where: str) -> StorageError | None:
             received=_told(error),
             mend=_GRANT[is_s3],
         )
-    if code == "NoSuchBucket" or (type(error) is FileNotFoundError and _BUCKET_OF_GCS.search(_told(error))):
+    if code == "NoSuchBucket" or _is_of_no_bucket(error, status):
         return StorageError(
             "There is no such bucket",
             where=where,
@@ -118,13 +140,37 @@ def _missing_package(error: ImportError, where: str) -> StorageError | None:
     )
 
 
-def _status(error: BaseException) -> int | None:
-    """The HTTP status: of gcsfs's HttpError, or of botocore's ClientError."""
+def _is_of_no_bucket(error: BaseException, status: int | None) -> bool:
+    if type(error) is FileNotFoundError:
+        return _BUCKET_OF_GCS.search(_told(error)) is not None
+    return status == 404 and _is_of_other_clients(error) and _NO_BUCKET.search(str(error)) is not None
+
+
+def _is_of_other_clients(error: BaseException) -> bool:
+    """Whether it is of a client, Google's or TensorFlow, that speaks to other services too."""
+    return type(error).__module__.startswith(("google.api_core", "tensorflow"))
+
+
+def _status(error: BaseException, where: str) -> int | None:
+    """The HTTP status: of gcsfs's HttpError, of botocore's ClientError, or of another client's error about storage."""
+    if _is_of_other_clients(error):
+        found = (_STATUS_OF_CLASS.get(kind.__name__) for kind in type(error).__mro__)
+        return next(filter(None, found), None) if _is_about_storage(error, where) else None
     if type(error).__module__.startswith("gcsfs"):
         status = getattr(error, "code", None)
     else:
         status = _response(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
     return int(str(status)) if str(status).isdecimal() else None
+
+
+def _is_about_storage(error: BaseException, where: str) -> bool:
+    """Whether its text is; or, if that names no service, whether it was raised where a store is meant."""
+    text = str(error)
+    if _OF_STORAGE.search(text):
+        return True
+    if _OF_ANOTHER_SERVICE.search(text):
+        return False
+    return bool(_URL.search(text) or (_URL.search(where) and type(error).__name__ not in _OF_GRPC))
 
 
 def _code(error: BaseException) -> str | None:

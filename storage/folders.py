@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from upath import UPath
 
 from storage.files import flush
 from storage.places import Place, at, files_below, is_remote
+
+_REMOVED_AT_ONCE = 16
 
 
 def move_folder(source: Place, target: Place, last: str) -> None:
@@ -42,12 +47,26 @@ def remove_folder(folder: Place, last: str) -> None:
         shutil.rmtree(str(folder))
         return
     files = files_below(folder)
-    if last in files:
-        at(folder).fs.rm_file(files.pop(last).path)
-    if files:
-        at(folder).fs.rm([file.path for file in files.values()])
+    _remove(file for name, file in files.items() if name == last)
+    _remove(file for name, file in files.items() if name != last)
 
 
 def _copy(files: dict[str, UPath], target: Place) -> None:
     if files:
         at(target).fs.copy([file.path for file in files.values()], [(at(target) / name).path for name in files])
+
+
+def _remove(files: Iterable[UPath]) -> None:
+    """One request for each file: fsspec's `rm` of many takes `[`, `*` and `?` in a name for a pattern."""
+    paths = list(files)
+    if paths and paths[0].fs.async_impl:  # a store behind a network
+        with ThreadPoolExecutor(_REMOVED_AT_ONCE) as pool:
+            list(pool.map(_remove_file, paths))
+    else:
+        for path in paths:
+            _remove_file(path)
+
+
+def _remove_file(file: UPath) -> None:
+    with suppress(FileNotFoundError):  # it is gone already
+        file.fs.rm_file(file.path)

@@ -11,6 +11,7 @@ Machines must agree about the time to within `LEASE_SECONDS - RENEWAL_SECONDS`.
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import threading
@@ -32,9 +33,11 @@ LEASE_SECONDS = 300.0
 
 RENEWAL_SECONDS = 60.0
 PATIENCE_SECONDS = 60.0
-"""How long others wait for it."""
+"""How long others wait at least for a holder that lives; one that was killed they outwait."""
 
 _LOOK_SECONDS = 1.0
+
+log = logging.getLogger(__name__)
 
 
 class Claim(Strict):
@@ -72,7 +75,8 @@ def leased(folder: Place) -> Iterator[Callable[[], None]]:
         Raises `LockedError` if the lock was lost: this process stood still until the lease expired.
 
     Raises:
-        LockedError: Another process holds it, and goes on holding it for `PATIENCE_SECONDS`.
+        LockedError: Another process holds it, and goes on holding it for `PATIENCE_SECONDS`. It is known to live once
+            it has renewed the lease; the lease of one that does not is waited for until it expires.
     """
     lease = _acquire(at(folder))
     stop = threading.Event()
@@ -90,17 +94,26 @@ def leased(folder: Place) -> Iterator[Callable[[], None]]:
 def _acquire(folder: UPath) -> _Lease:
     token, holder = uuid.uuid4().hex, f"process {os.getpid()} on {socket.gethostname()}"
     give_up = time.monotonic() + PATIENCE_SECONDS
+    watched: Claim | None = None
+    is_told = False
     while True:
         number, claim = _last(folder)
+        if watched is None or claim is None or watched.token != claim.token:
+            watched = claim
         if claim is not None and claim.token == token:
             lease = _Lease(folder / _name(number), claim)
             _remove_below(folder, number)
             return lease
         if claim is None or time.time() >= claim.until:
             _create(folder / _name(number + 1), Claim(token=token, holder=holder, until=time.time() + LEASE_SECONDS))
-        elif time.monotonic() >= give_up:
+        elif time.monotonic() < give_up:
+            time.sleep(_LOOK_SECONDS)
+        elif claim != watched:  # it has renewed the lease, so it lives
             raise _held(folder, claim)
         else:
+            if not is_told:
+                log.warning("%s; unless it is renewed, the lock is free then", _holder(claim))
+                is_told = True
             time.sleep(_LOOK_SECONDS)
 
 
@@ -111,7 +124,8 @@ def _last(folder: UPath) -> tuple[int, Claim | None]:
         if not numbers:
             return 0, None
         with suppress(FileNotFoundError):  # a higher one has come, and this one was removed
-            return numbers[-1], Claim.model_validate_json((folder / _name(numbers[-1])).read_bytes())
+            place = folder / _name(numbers[-1])  # read at once: s3fs's files refuse what is renewed while they read
+            return numbers[-1], Claim.model_validate_json(place.fs.cat_file(place.path))
 
 
 def _create(place: UPath, claim: Claim) -> None:
@@ -151,13 +165,17 @@ def _confirm(lease: _Lease) -> None:
 
 
 def _held(folder: UPath, claim: Claim) -> LockedError:
-    until = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(claim.until))
     return LockedError(
         "Another process is changing the versions",
         where=str(folder),
-        received=f"{claim.holder} holds the lock, at present until {until}",
-        mend="Run the same command again when it has ended; if it was killed, its lock ends at that time.",
+        received=_holder(claim),
+        mend="Run the same command again when it has ended.",
     )
+
+
+def _holder(claim: Claim) -> str:
+    until = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(claim.until))
+    return f"{claim.holder} holds the lock, at present until {until}"
 
 
 def _numbers(folder: UPath) -> list[int]:

@@ -101,8 +101,8 @@ def names_below(folder: Place) -> list[str]:
         FileNotFoundError: There is no such bucket.
     """
     place = at(folder)
-    if is_remote(place):  # one request for each 1,000 files, however deep
-        found = [str(path).removeprefix(place.path).lstrip("/") for path in place.fs.find(place.path)]
+    if is_remote(place):
+        found = [path.removeprefix(place.path).lstrip("/") for path in _listed(place)]
     else:
         found = [path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()]
     return sorted(name for name in found if name)
@@ -115,3 +115,15 @@ def _put(source: Path, target: Place, names: list[str]) -> None:
             parent.mkdir(parents=True, exist_ok=True)
     if places:
         at(target).fs.put([str(source / name) for name in names], [place.path for place in places])
+
+
+def _listed(folder: UPath) -> list[str]:
+    """The paths in the store of all that lies below a folder: one request for each 1,000, however deep.
+
+    The folder is asked for as a prefix of its bucket: asked for by itself, a folder with nothing below it is looked at
+    as a file too, which a policy that is limited to what lies below it refuses.
+    """
+    start = folder.path.rstrip("/") + "/"
+    bucket, _, prefix = start.removeprefix(folder.fs.root_marker).partition("/")
+    found = folder.fs.find(folder.fs.root_marker + bucket, prefix=prefix)
+    return [path for path in map(str, found) if path.startswith(start)]

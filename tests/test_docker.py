@@ -53,6 +53,7 @@ def test_a_lanes_image_has_what_is_pinned_and_locked(lane: Lane) -> None:
     pinned = pins(arguments["PYTHON"])
     assert arguments["BEAM"] == pinned["apache-beam"]
     assert pinned["tfx"] == lane.tfx
+    assert (arguments["PYTHON"], arguments["BEAM"]) == (lane.python, lane.beam)
     assert f'name = "apache-beam"\nversion = "{arguments["BEAM"]}"' in (REPOSITORY / "uv.lock").read_text()
 
 

@@ -4,9 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.scale import model as assumed
 from benchmarks.scale.measured import BEAM_NODES, Cost, Measured
-from benchmarks.scale.model import Model, Rate
+from benchmarks.scale.model import SIZES, Model, Rate
 from benchmarks.scale.report import tables
+from data import readers
+from models import trainer
+from monitoring import profile
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "scale.md"
 
@@ -37,6 +41,19 @@ def test_more_workers_than_shards_do_not_help(measured: Measured) -> None:
     model, size = Model(measured), 10**8
     assert model.shards(size) < 16
     assert model.node("Transform", size, 16).seconds == model.node("Transform", size, 1024).seconds
+
+
+def test_the_bounds_are_those_of_the_code() -> None:
+    bounds = assumed.FOOTERS_AT_ONCE, assumed.OPEN_FILES, assumed.GATHERED
+    assert bounds == (readers._OPEN_HEADERS, trainer._OPEN_FILES, profile.MOST_BLOCKS)
+
+
+def test_what_one_worker_gets_has_a_bound(measured: Measured) -> None:
+    model, large, largest = Model(measured), SIZES["1 TB"], SIZES["100 TB"]
+    assert model.shards(largest) > 99 * model.shards(large)
+    for node in ("DistributionValidator", "ReferenceGen"):
+        assert model.gathered_bytes(node, largest) == model.gathered_bytes(node, large) < 1e9
+    assert model.open_files(largest) == model.open_files(large) == 128
 
 
 def test_it_is_kept_as_it_was_saved(measured: Measured, tmp_path: Path) -> None:

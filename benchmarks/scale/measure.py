@@ -29,7 +29,7 @@ def measure() -> Measured:
         graphs=graphs,
         costs=(small[0], large[0]),
         row_bytes=large[1],
-        shard_bytes=_shard_bytes(),
+        listed_bytes=_listed_bytes(),
         files=len(throughput.SPANS),
     )
 
@@ -55,14 +55,21 @@ def _costs(share: float) -> tuple[dict[str, Cost], dict[str, float]]:
         shutil.rmtree(folder)
 
 
-def _shard_bytes() -> float:
-    """How much larger ExampleGen's graph is for each shard."""
-    sizes = {}
-    for spans in (2, 102):
-        with tempfile.TemporaryDirectory() as folder:
-            nodes = Nodes(synthetic.make(Path(folder), 10, spans), Path(folder) / "artifacts")
-            sizes[spans] = translate(nodes, "ExampleGen").proto_bytes
-    return (sizes[102] - sizes[2]) / 100
+def _listed_bytes() -> dict[str, float]:
+    """How much larger a graph is for each file that it lists; a file has one row group here."""
+    few, many = (_list_of_files(spans) for spans in (2, 102))
+    return {name: (many[name] - few[name]) / 100 for name in few}
+
+
+def _list_of_files(spans: int) -> dict[str, int]:
+    with tempfile.TemporaryDirectory() as folder:
+        nodes = Nodes(synthetic.make(Path(folder), 10, spans), Path(folder) / "artifacts")
+        found = {}
+        for name in ("ExampleGen", "DistributionValidator"):
+            found[name] = translate(nodes, name).proto_bytes
+            if name == "ExampleGen":
+                nodes.run(name)
+        return found
 
 
 def _tell(line: str) -> None:

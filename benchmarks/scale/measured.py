@@ -55,8 +55,8 @@ class Measured:
     """By node, of a small and of a large run."""
     row_bytes: dict[str, float]
     """Of a row in Parquet (`parquet`), as an example (`examples`) and as a transformed example (`transformed`)."""
-    shard_bytes: float
-    """What a shard adds to ExampleGen's graph."""
+    listed_bytes: dict[str, float]
+    """What a file adds to the graph of the node that lists it: of Parquet to ExampleGen, of examples to the other."""
     files: int
     """Of examples, in either run."""
 

@@ -17,7 +17,12 @@ ROWS_IN_A_GROUP = 1 << 20
 """Of a Parquet row group, which becomes a shard of examples: pyarrow's default."""
 GROUPS_IN_A_FILE = 8
 OPENING = 0.05
-"""Seconds to open a file in a bucket and to read its footer, from the driver, one by one. Assumed."""
+"""Seconds to open a file in a bucket and to read its footer, or to ask for its checksum. Assumed."""
+FOOTERS_AT_ONCE = 16
+"""`data.readers`, where it is private, as is the Trainer's: a test compares both."""
+OPEN_FILES = 128
+GATHERED = 1024
+"""Parts of neighbouring files: `monitoring.profile.MOST_BLOCKS`."""
 
 
 @dataclass(frozen=True)
@@ -99,13 +104,25 @@ class Model:
         return self.rates["Trainer"].row_seconds * self.rows(size) / CORES
 
     def footer_seconds(self, size: int) -> float:
-        """`plan_shards`, in the driver."""
+        """`inspect_all`, on the machine that runs the pipeline."""
+        return self.files(size) * OPENING / FOOTERS_AT_ONCE
+
+    def checksum_seconds(self, size: int) -> float:
+        """`fingerprint` of the window, on that machine: one by one."""
         return self.files(size) * OPENING
 
-    def graph_bytes(self, size: int) -> float:
-        """ExampleGen's graph, with its shards in it."""
-        return self.shards(size) * self.measured.shard_bytes
+    def listed_bytes(self, size: int) -> dict[str, float]:
+        """The lists of files in graphs: ExampleGen lists those of Parquet, others those of examples."""
+        listed = self.measured.listed_bytes
+        return {
+            name: (self.files(size) if name == "ExampleGen" else self.shards(size)) * each
+            for name, each in listed.items()
+        }
 
     def gathered_bytes(self, name: str, size: int) -> float:
-        """What one worker of a node that gathers the blocks of all files gets."""
-        return self.shards(size) * self.rates[name].bundle_bytes
+        """What one worker of a node that gathers the blocks of all files gets: of more files, neighbours are added."""
+        return min(self.shards(size), GATHERED) * self.rates[name].bundle_bytes
+
+    def open_files(self, size: int) -> float:
+        """What the Trainer reads at once."""
+        return min(self.shards(size), OPEN_FILES)

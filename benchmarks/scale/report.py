@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from benchmarks.scale.measured import BEAM_NODES
-from benchmarks.scale.model import SIZES, WORKERS, Model
+from benchmarks.scale.model import FOOTERS_AT_ONCE, SIZES, WORKERS, Model
 
 
 def tables(model: Model) -> dict[str, str]:
@@ -85,17 +85,29 @@ def single(model: Model) -> str:
             "Trainer, one epoch, one machine of 4 cores",
             (_hours(model.training_seconds(each)) for each in SIZES.values()),
         ),
-        ("footers, opened one by one in the driver", (_hours(model.footer_seconds(each)) for each in SIZES.values())),
-        ("ExampleGen's graph", (_bytes(model.graph_bytes(each)) for each in SIZES.values())),
+        (
+            f"footers, {FOOTERS_AT_ONCE} at once, where the pipeline runs",
+            (_hours(model.footer_seconds(each)) for each in SIZES.values()),
+        ),
+        (
+            "checksums, one by one, where the pipeline runs",
+            (_hours(model.checksum_seconds(each)) for each in SIZES.values()),
+        ),
+        ("list of files in ExampleGen's graph", _listed(model, "ExampleGen")),
+        ("in DistributionValidator's and ReferenceGen's", _listed(model, "DistributionValidator")),
         ("blocks gathered by one worker, DistributionValidator", _gathered(model, "DistributionValidator")),
         ("blocks gathered by one worker, ReferenceGen", _gathered(model, "ReferenceGen")),
-        ("files that the Trainer reads at once", (f"{model.shards(each):,.0f}" for each in SIZES.values())),
+        ("files that the Trainer reads at once", (f"{model.open_files(each):,.0f}" for each in SIZES.values())),
     ]
     return _table(["", *SIZES], [[name, *values] for name, values in found])
 
 
 def _gathered(model: Model, node: str) -> Iterable[str]:
     return (_bytes(model.gathered_bytes(node, size)) for size in SIZES.values())
+
+
+def _listed(model: Model, node: str) -> Iterable[str]:
+    return (_bytes(model.listed_bytes(size)[node]) for size in SIZES.values())
 
 
 def _all_nodes(model: Model, size: int, workers: int) -> str:

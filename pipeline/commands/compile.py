@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from rich.console import Console
 
+from pipeline.beam import Runner
 from pipeline.config import PipelineConfig
 from pipeline.gates.verdict import GateName, Outcome
 from pipeline.runners.submission import Platform, kubeflow_files, vertex_files
@@ -28,13 +29,17 @@ class CompileOptions:
 
     platform: Platform | Literal["airflow"]
     output: str | None = None
-    """The folder; None: `compiled/PIPELINE-PLATFORM`."""
+    """The folder; None: `compiled/PIPELINE-PLATFORM`. For Airflow, its `dags` folder: the pipeline gets one in it."""
     force: bool = False
     """Whether to replace files that someone else wrote or edited."""
     accept: str | None = None
     """A reason to accept what the gates of `run` refused."""
     run: str | None = None
     """The folder of a run on the platform, as its exit step prints it."""
+    schedule: str | None = None
+    """For Airflow: a cron expression or a preset such as `@daily`; None: only when it is triggered."""
+    on: Runner | None = None
+    """For Airflow: where the Beam components run; None: in their tasks."""
 
 
 def compile_for(console: Console, config: PipelineConfig, options: CompileOptions) -> ExitCode:
@@ -45,9 +50,16 @@ def compile_for(console: Console, config: PipelineConfig, options: CompileOption
         SchemaError: The schema is missing or wrong.
         UsageError: There is nothing to accept, or the folder holds files of someone else.
     """
-    folder = Path(options.output or f"compiled/{config.name}-{options.platform}")
     if options.platform == "airflow":
-        return _write_dag(console, config, folder, options)
+        return _write_dag(console, config, options)
+    if options.schedule is not None or options.on is not None:
+        raise UsageError(
+            f"{options.platform} is not told when and where on the command line",
+            where="--schedule and --on",
+            expected="--for airflow",
+            mend=f"Say it in the pipeline's YAML: targets.{options.platform}.schedule and .beam.",
+        )
+    folder = Path(options.output or f"compiled/{config.name}-{options.platform}")
     with output_to(Path(os.devnull)):
         files = _files(config, options.platform, accepted_findings(options))
     written = write_files(folder, files, options.force)
@@ -57,18 +69,23 @@ def compile_for(console: Console, config: PipelineConfig, options: CompileOption
     return ExitCode.OK
 
 
-def _write_dag(console: Console, config: PipelineConfig, folder: Path, options: CompileOptions) -> ExitCode:
-    from pipeline.runners.airflow import write_dag_file
+def _write_dag(console: Console, config: PipelineConfig, options: CompileOptions) -> ExitCode:
+    """Each pipeline has a folder of its own, since what is in a folder is written, and forgotten, together."""
+    from pipeline.runners.airflow import dag_files
 
     if options.accept is not None or options.run is not None:
         raise UsageError(
             "A run on Airflow is accepted like one on this machine: they share ML Metadata",
             where="--accept and --run",
-            mend=f"Use `headrace run {config.argument} --accept REASON`.",
+            mend=f"Use `headrace run {config.argument} --accept REASON`; Airflow's next run heeds it, too.",
         )
+    folder = Path(options.output or f"compiled/{config.name}-airflow", f"headrace_{config.name}")
     with output_to(Path(os.devnull)):
-        path = write_dag_file(config, folder)
-    console.print(f"Written to {path}: copy it into Airflow's dags folder", markup=False, soft_wrap=True)
+        files = dag_files(config, options.schedule, options.on)
+    written = write_files(folder, files, options.force)
+    changed = ", ".join(name for name in written.written if name in files)
+    console.print(f"Written to {folder}: {changed or 'nothing new'}", markup=False, soft_wrap=True)
+    console.print("Airflow reads the folder from anywhere below its dags folder.", markup=False, soft_wrap=True)
     return ExitCode.OK
 
 

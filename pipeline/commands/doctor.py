@@ -44,6 +44,7 @@ def _checks(pipeline: str) -> list[tuple[str, Callable[[], str]]]:
         ("packages", _packages),
         ("memory", _memory),
         ("pipeline", lambda: _pipeline(pipeline)),
+        ("metadata", lambda: _metadata(pipeline)),
         ("targets", lambda: _targets(pipeline)),
     ]
 
@@ -88,6 +89,14 @@ def _pipeline(name: str) -> str:
 
     config = load_config(find_config(name))
     return f"{config.name} is ready to run: {preflight.check(config).describe()}"
+
+
+def _metadata(name: str) -> str:
+    from pipeline.metadata import open_store
+
+    config = load_config(find_config(name))
+    open_store(config.home, config.metadata)
+    return config.metadata.kind
 
 
 def _targets(name: str) -> str:

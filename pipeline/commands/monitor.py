@@ -25,8 +25,8 @@ from pipeline.preflight_targets import check_target
 from pipeline.reports import last_report, monitor_folder, save
 from pipeline.runners.dataflow import cancel, runs_on_dataflow
 from pipeline.runners.placement import place_look
-from pipeline.view import output_to
-from schema.errors import ExitCode
+from pipeline.view import output_to, show_error
+from schema.errors import ExitCode, HeadraceError
 from storage.locks import locked
 
 _OUTPUT_FILE = "output.log"
@@ -64,17 +64,14 @@ def monitor(console: Console, config: PipelineConfig, options: MonitorOptions) -
         check_target(config, options.on)
     folder = monitor_folder(config)
     folder.mkdir(parents=True, exist_ok=True)
-    with output_to(folder / _OUTPUT_FILE), locked(folder):  # two looks at once would write the same files
-        before = last_report(config)
-        beam_args, scratch = place_look(config, options.on, folder)
-        try:
-            report = look(config, LookOptions(options.version, options.log, options.labels), beam_args, scratch)
-        except BaseException:
-            if runs_on_dataflow(beam_args):  # the job would go on with nobody waiting for it
-                cancel(config, folder / _OUTPUT_FILE, beam_args)
-            raise
-        kept = save(report, folder)
-        record(config, report, kept)
+    output = folder / _OUTPUT_FILE
+    with locked(folder):  # two looks at once would write the same files
+        output.unlink(missing_ok=True)  # it names the job of this look only
+        with output_to(output):
+            before = last_report(config)
+            report = _look(console, config, options, folder)
+            kept = save(report, folder)
+            record(config, report, kept)
     _show(console, report, folder, options, time.monotonic() - started)
     if config.monitor.webhook is not None and (before is None or _news(before) != _news(report) or _is_owed(folder)):
         delivery = post(config.monitor.webhook, report, str(folder / PAGE_FILE))
@@ -83,6 +80,25 @@ def monitor(console: Console, config: PipelineConfig, options: MonitorOptions) -
             console.print(Text(f"The webhook was not told: {delivery.detail}", "yellow"), soft_wrap=True)
         _note_owed(folder, is_owed=is_owed)
     return _EXIT_CODES[report.decision.action]
+
+
+def _look(console: Console, config: PipelineConfig, options: MonitorOptions, folder: Path) -> Report:
+    beam_args, scratch = place_look(config, options.on, folder)
+    try:
+        return look(config, LookOptions(options.version, options.log, options.labels), beam_args, scratch)
+    except BaseException:
+        _end_job(console, config, folder / _OUTPUT_FILE, beam_args)
+        raise
+
+
+def _end_job(console: Console, config: PipelineConfig, log: Path, beam_args: tuple[str, ...]) -> None:
+    """Ends the look's job on Dataflow, if it has one: it would go on with nobody waiting for it."""
+    if not runs_on_dataflow(beam_args):
+        return
+    try:
+        cancel(config, log, beam_args)
+    except HeadraceError as error:
+        show_error(console, error)
 
 
 def _is_owed(folder: Path) -> bool:

@@ -12,8 +12,10 @@ from rich.text import Text
 
 from pipeline.config import PipelineConfig
 from pipeline.runners.lock import run_lock
-from pipeline.runners.report import RunReport, State, close_killed, load_reports
+from pipeline.runners.report import LOGS, OTHERS_RUN, RunReport, State, close_killed, load_reports
+from schema.errors import UsageError
 
+RUN = "run"
 RESUME = "resume"
 
 
@@ -27,6 +29,8 @@ class Resumable:
     """What was asked for: the arguments of `headrace`."""
     done: frozenset[str]
     """The nodes that ran; `--force` has been heeded for them."""
+    newest: int | None = None
+    """The span that evaluated; None if it is not known, or the data has no window."""
 
 
 def find_resumable(console: Console, config: PipelineConfig) -> Resumable | None:
@@ -34,6 +38,7 @@ def find_resumable(console: Console, config: PipelineConfig) -> Resumable | None
 
     Raises:
         LockedError: A run is under way.
+        UsageError: It is not known any more what was asked for.
     """
     with run_lock(config.home):
         close_killed(config.home)
@@ -42,17 +47,31 @@ def find_resumable(console: Console, config: PipelineConfig) -> Resumable | None
         ended = f"the last run {reports[-1].outcome}" if reports else f"{config.name} has not run yet"
         console.print(Text(f"Nothing to resume: {ended}. Start with: headrace run {config.argument}"), soft_wrap=True)
         return None
-    resumable = _resumable(reports)
     last = reports[-1]
-    asked = " ".join(resumable.command)
-    console.print(Text(f"Run {last.run_id} {_PHRASES.get(last.outcome, last.outcome)}: headrace {asked}"))
+    if last.run_id.startswith(OTHERS_RUN):
+        told = f"the last run, {last.run_id}, is another orchestrator's. Go on with it there, or start with"
+        console.print(Text(f"Nothing to resume: {told}: headrace run {config.argument}"), soft_wrap=True)
+        return None
+    resumable = _resumable(reports, config)
+    asked, span = " ".join(resumable.command), "" if resumable.newest is None else f" (span {resumable.newest})"
+    console.print(Text(f"Run {last.run_id} {_PHRASES.get(last.outcome, last.outcome)}: headrace {asked}{span}"))
     return resumable
 
 
-def _resumable(reports: list[RunReport]) -> Resumable:
-    first = max(number for number, report in enumerate(reports) if report.command[:1] != [RESUME])
-    done = {node.node for report in reports[first:] for node in report.nodes.values() if node.state is State.DONE}
-    return Resumable(reports[first].run_id, tuple(reports[first].command), frozenset(done))
+def _resumable(reports: list[RunReport], config: PipelineConfig) -> Resumable:
+    own = [report for report in reports if not report.run_id.startswith(OTHERS_RUN)]
+    first = max((number for number, report in enumerate(own) if report.command[:1] != [RESUME]), default=None)
+    if first is None or own[first].command[:1] != [RUN]:
+        raise UsageError(
+            "It is not known any more what the last run was asked for",
+            where=str(config.home / LOGS),
+            expected="the report of the run that was resumed, with its command",
+            received=f"runs that resumed it, {own[0].run_id} to {own[-1].run_id}" if first is None else "no command",
+            mend=f"Start with: headrace run {config.argument}. Finished nodes are kept.",
+        )
+    done = {node.node for report in own[first:] for node in report.nodes.values() if node.state is State.DONE}
+    newest = own[-1].newest if config.data.window is not None else None
+    return Resumable(own[first].run_id, tuple(own[first].command), frozenset(done), newest)
 
 
 _PHRASES = {"interrupted": "was interrupted", "killed": "was killed"}

@@ -4,32 +4,28 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from data.spans import Window, fingerprint
-from pipeline.beam import Runner
+from pipeline.beam import IN_MEMORY, BeamArgs, Runner
 from pipeline.commands.accept import accepted_findings
 from pipeline.config import PipelineConfig
 from pipeline.gates.verdict import GateName, Verdict
 from pipeline.metadata import History, open_store
 from pipeline.preflight_targets import check_target
+from pipeline.processes import interruptible
 from pipeline.runners.dataflow import Job
 from pipeline.runners.placement import end_job, end_jobs_of_killed, place_run
 from pipeline.runners.report import (
-    LOGS,
-    REPORT_FILE,
+    RUNNING,
     NodeReport,
     RunReport,
     State,
@@ -37,10 +33,12 @@ from pipeline.runners.report import (
     load_reports,
     run_folder,
 )
+from pipeline.runners.sharing import receive, share
 from pipeline.view import Progress, output_to, show_error, show_verdict
-from schema.errors import ExitCode, HeadraceError, UsageError
+from schema.errors import ExitCode, HeadraceError, LockedError, UsageError
 from serving.versions import candidate, find, rolled_back
-from storage.places import at, is_remote, upload
+from storage.errors import explain
+from storage.places import at
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -87,7 +85,7 @@ def run(console: Console, config: PipelineConfig, options: RunOptions) -> ExitCo
         check_target(config, options.on)
     if config.data.window is not None:
         config = with_newest(config, window.number)  # so that a span that arrives from now on changes nothing
-    with run_lock(config.home), shared_lock(config.metadata, config.name):
+    with run_lock(config.home), shared_lock(config.metadata, config.name) as confirm:
         close_killed(config.home)
         claim_root(config)
         run_id = _new_run(config.home)
@@ -96,27 +94,43 @@ def run(console: Console, config: PipelineConfig, options: RunOptions) -> ExitCo
             interrupted = recover(history, at(config.artifacts))
             if interrupted:
                 console.print(f"The last run was interrupted in {', '.join(interrupted)}; finished nodes are kept.")
+            receive(config)
             reports = load_reports(config.home)
             tell = partial(_tell_of_job, console)
             end_jobs_of_killed(config, reports, tell)
-            judged = [each for each in reports if options.resumes is None or each.run_id < options.resumes]
-            accepted = accepted_findings(history, judged, options.accept)
+            resumed = (number for number, each in enumerate(reports) if each.run_id == options.resumes)
+            accepted = accepted_findings(history, reports[: next(resumed, len(reports))], options.accept)
             console.print(f"{config.name}: {window.describe()}")
             runner = _runner(config, options, run_id, reports, accepted, _forced(options, history, reports))
             runner.report.spans = _contents(window, options)
             runner.report.on = options.on or ""
             runner.beam_args = place_run(config, options.on, window, run_id)
+            if options.on is not None:
+                console.print(_placed(options.on, runner.beam_args), markup=False, soft_wrap=True)
             runner.abandon = partial(end_job, config, runner.report, tell=tell)
+            runner.confirm = confirm
             try:
                 with Progress(console) as progress, interruptible():
                     runner.watch = progress
                     runner.run()
+            except LockedError as error:  # another machine has the run's lock by now, and perhaps its own run
+                runner.report.error = str(error)
+                _close(runner.report, config.home, "failed", started)
+                raise
             except KeyboardInterrupt:
+                confirm()
                 recover(history, at(config.artifacts))
-                _close(runner.report, config, "interrupted", started)
-                console.print(f"Interrupted. Finished nodes are kept: {_command(options.pipeline)} goes on from there.")
+                _close(runner.report, config.home, "interrupted", started)
+                resume = f"headrace resume {shlex.quote(options.pipeline)}"
+                console.print(f"Interrupted. Finished nodes are kept: {resume} goes on from there.")
+                _share(console, config, runner.report)
                 return ExitCode.INTERRUPTED
-            return _conclude(console, config, options, runner, history, started)
+            try:
+                return _conclude(console, config, options, runner, history, started)
+            except BaseException:
+                if runner.report.outcome == RUNNING:  # the metadata server is gone, say
+                    _close(runner.report, config.home, "failed", started)
+                raise
 
 
 def with_newest(config: PipelineConfig, span: int) -> PipelineConfig:
@@ -182,6 +196,15 @@ def _runner(
     )
 
 
+def _placed(on: Runner, placed: BeamArgs) -> str:
+    away = [node for node, args in placed.items() if args != IN_MEMORY]
+    here = [node for node in placed if node not in away]
+    told = f"On {on}: {', '.join(away) or 'nothing'}."
+    if here:
+        told += f" Here, since their input is smaller than targets.{on}.local_below_mib: {', '.join(here)}."
+    return told
+
+
 def _tell_of_job(console: Console, outcome: HeadraceError | Job, node: NodeReport) -> None:
     if isinstance(outcome, HeadraceError):
         show_error(console, outcome)
@@ -215,12 +238,13 @@ def _conclude(
         report.headline = f"Stopped by the {gates} gate after {report.seconds:.0f} s; nothing was pushed."
     else:
         outcome, report.headline = "failed", report.error
-    _close(report, config, outcome, started)
+    _close(report, config.home, outcome, started)
     for error in runner.errors.values():
         show_error(console, error)
     if not runner.errors and report.headline:
         console.print(report.headline, markup=False, soft_wrap=True)  # a reason may hold [brackets]
     console.print(f"Logs: {run_folder(config.home, report.run_id)}")
+    _share(console, config, report)
     return code
 
 
@@ -258,15 +282,20 @@ def _pushed_where(artifact: pb.Artifact) -> tuple[UPath, int]:
     return at(facts["pushed_destination"].string_value).parent, int(facts["pushed_version"].string_value)
 
 
-def _close(report: RunReport, config: PipelineConfig, outcome: str, started: float) -> None:
+def _close(report: RunReport, home: Path, outcome: str, started: float) -> None:
     report.outcome, report.seconds = outcome, time.monotonic() - started
-    report.save(config.home)
-    if is_remote(config.root):  # the others see the run, too
-        upload(run_folder(config.home, report.run_id), at(config.shared) / LOGS / report.run_id, last=REPORT_FILE)
+    report.save(home)
 
 
-def _command(pipeline: str) -> str:
-    return f"headrace run {shlex.quote(pipeline)}"
+def _share(console: Console, config: PipelineConfig, report: RunReport) -> None:
+    """Puts the run's report and logs where other machines look for them. A run does not fail for want of that."""
+    try:
+        share(config, report)
+    except Exception as error:  # each store has its own classes of errors
+        told = explain(error, config.shared)
+        if told is None:
+            raise
+        console.print(f"The logs could not be copied to {config.shared}: {told.what}.", markup=False, soft_wrap=True)
 
 
 def _new_run(home: Path) -> str:
@@ -278,17 +307,3 @@ def _new_run(home: Path) -> str:
         except FileExistsError:
             continue
         return run_id
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """SIGTERM interrupts like Ctrl-C."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

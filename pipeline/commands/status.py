@@ -17,7 +17,8 @@ from pipeline.runners.lock import run_lock
 from pipeline.runners.report import RunReport, close_killed, load_reports
 from pipeline.view import show_runs
 from schema.errors import ExitCode, LockedError
-from serving.versions import candidate, find, read_manifest, rolled_back, versions
+from serving.versions import Look, marks, read_manifest
+from serving.versions import look as look_at_versions
 from storage.places import Place, at
 
 
@@ -54,7 +55,8 @@ def _show_artifacts(console: Console, history: History, report: RunReport) -> No
 
 
 def _show_pushed(console: Console, base_path: Place) -> None:
-    states = _states(base_path)
+    seen = look_at_versions(base_path)
+    states = _states(seen)
     if not states:
         console.print(f"Nothing is pushed to {base_path}.")
         return
@@ -62,16 +64,15 @@ def _show_pushed(console: Console, base_path: Place) -> None:
     for column in ("version", "pushed", "model", "window", "state"):
         table.add_column(column)
     for version, state in sorted(states.items()):
-        path = find(base_path, version)
-        facts = read_manifest(path) if path is not None else {}
+        facts = read_manifest(seen.all[version].path)
         pushed_at = datetime.fromtimestamp(facts["pushed_at"]).strftime("%Y-%m-%d %H:%M:%S") if facts else "not by us"
         table.add_row(str(version), pushed_at, str(facts.get("model_id", "-")), facts.get("window", "-"), Text(state))
     console.print(table)
 
 
-def _states(base_path: Place) -> dict[int, str]:
+def _states(seen: Look) -> dict[int, str]:
     """Each version, and whether it answers."""
-    published, trial = versions(base_path), candidate(base_path)
-    states = {version: f"rolled back by {mark.by}: {mark.reason}" for version, mark in rolled_back(base_path).items()}
+    published, trial = seen.versions, seen.candidate
+    states = {version: f"rolled back by {mark.by}: {mark.reason}" for version, mark in marks(seen).items()}
     states |= dict.fromkeys(published[:-1], "older") | dict.fromkeys(published[-1:], "answers")
     return states if trial is None else {**states, trial.version: f"tried, as {trial.number}"}

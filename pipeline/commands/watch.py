@@ -13,8 +13,8 @@ from monitoring.alerts import tell
 from monitoring.report import Decision
 from pipeline.commands.canary import conclude_trial
 from pipeline.commands.rollback import rollback
-from pipeline.commands.run import interruptible
 from pipeline.config import PipelineConfig
+from pipeline.processes import interruptible
 from pipeline.reports import monitor_folder
 from pipeline.watching.arrivals import Source
 from pipeline.watching.beginning import watch_folder, watch_lock
@@ -39,12 +39,12 @@ class WatchOptions:
     """Seconds between two looks; None: `monitor.watch_seconds`."""
     from_span: int | None = None
     on: str | None = None
-    """Where runs place their Beam components; None: on this machine."""
+    """Where runs and looks have their Beam jobs; None: on this machine."""
 
 
 def watch_pipeline(console: Console, config: PipelineConfig, options: WatchOptions) -> ExitCode:
     """`watch` with the real monitor, rollback and webhook; a trial that is under way goes on with each look."""
-    monitor = MonitorLook(options.pipeline, monitor_folder(config), watch_folder(config.home) / _LOOK)
+    monitor = MonitorLook(options.pipeline, monitor_folder(config), watch_folder(config.home) / _LOOK, on=options.on)
 
     def look(config: PipelineConfig) -> Decision | None:
         decision = monitor(config)

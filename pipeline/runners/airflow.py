@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import shlex
 import sys
-from pathlib import Path
 
 from tfx.proto.orchestration import pipeline_pb2
 
-from pipeline.beam import Runner
+from pipeline.beam import Runner, find_target
 from pipeline.config import PipelineConfig
 from pipeline.dag import build_pipeline
 from pipeline.gates.verdict import GateName
@@ -22,34 +21,31 @@ from pipeline.runners.compile import compile_pipeline
 from pipeline.runners.one_node import MODULE
 
 
-def write_dag_file(config: PipelineConfig, folder: Path, schedule: str | None = None, on: Runner | None = None) -> Path:
-    """Writes the pipeline as a file for Airflow's `dags` folder.
+def dag_files(config: PipelineConfig, schedule: str | None = None, on: Runner | None = None) -> dict[str, str]:
+    """The pipeline as a file for Airflow's `dags` folder.
 
     The file names the pipeline's YAML and the Python of this machine: Airflow's workers have to see both under the same
     paths, or the file's first lines have to be changed. It holds no password.
 
     Args:
         config: The pipeline.
-        folder: Receives the file; made if need be.
         schedule: A cron expression, or a preset of Airflow such as `@daily`; None: only when it is triggered.
         on: Where the Beam components run; None: in the process of their task.
 
     Returns:
-        The file, `headrace_NAME.py`.
+        The text of `headrace_NAME.py`.
 
     Raises:
+        ConfigError: The configuration does not say where the runner is.
         SchemaError: The schema is missing or wrong.
     """
+    if on is not None:
+        find_target(config, on)
     command = [sys.executable, "-m", MODULE, *shlex.split(config.argument), *(["--on", on] if on else [])]
     nodes = upstream_nodes(compile_pipeline(build_pipeline(config, {}), run_id="airflow"))
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"headrace_{config.name}.py"
-    path.write_text(
-        _HEAD.format(name=config.name, command=command, schedule=schedule, nodes=_lines(nodes))
-        + _BODY.format(refused=sorted(int(gate.exit_code) for gate in GateName)),
-        encoding="utf-8",
-    )
-    return path
+    text = _HEAD.format(name=config.name, command=command, schedule=schedule, nodes=_lines(nodes))
+    text += _BODY.format(refused=sorted(int(gate.exit_code) for gate in GateName))
+    return {f"headrace_{config.name}.py": text}
 
 
 def upstream_nodes(pipeline: pipeline_pb2.Pipeline) -> dict[str, list[str]]:
@@ -64,7 +60,7 @@ def _lines(nodes: dict[str, list[str]]) -> str:
 
 
 _HEAD = '''\
-"""The pipeline {name} as an Airflow DAG. Written by `headrace compile`, which writes over changes."""
+"""The pipeline {name} as an Airflow DAG. Written by `headrace compile`; it keeps changes but for --force."""
 
 DAG_ID = "headrace_{name}"
 COMMAND = {command!r}

@@ -1,7 +1,7 @@
 """One node in a process of its own, forked from the runner so that TFX is imported once.
 
-The fork is safe because the runner imports TensorFlow but never runs an operation, opens a gRPC channel or starts a
-thread of its own before it.
+The fork is safe because the runner imports TensorFlow but never runs an operation, opens a gRPC channel or keeps a
+thread of its own before it. The thread that fsspec keeps for an object store begins anew in each child (`fsspec.asyn`).
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ def compile_job(
     for node in pipeline.components:
         _place(node, config, target)
     exit_step = GateReport(
-        root=config.artifacts, pipeline=config.argument, platform=platform, final_status=FinalStatusStr()
+        root=config.artifacts, pipeline=config.name, platform=platform, final_status=FinalStatusStr()
     )
     job = _compile(pipeline, target, exit_step)
     spec = job["pipelineSpec"]

@@ -25,6 +25,7 @@ from pipeline.runners.report import NodeReport, RunReport, State, run_folder
 from schema.errors import HeadraceError, NodeError
 
 _REFRESH_SECONDS = 0.2
+_CONFIRM_SECONDS = 60.0
 _GRACE_SECONDS = 2.0
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
@@ -52,6 +53,7 @@ class LocalRunner:
         jobs: The most processes at once.
         watch: Called whenever the report may have changed.
         abandon: Called with a node that did not end well, to end what it may have left behind elsewhere.
+        confirm: Called before each node starts; raises if the run has to end.
     """
 
     pipeline: pipeline_pb2.Pipeline
@@ -62,8 +64,10 @@ class LocalRunner:
     jobs: int
     watch: Watcher
     abandon: Callable[[NodeReport], None]
+    confirm: Callable[[], None] = lambda: None
     errors: dict[str, HeadraceError] = field(default_factory=dict)
     _running: list[_Running] = field(default_factory=list)
+    _confirmed: float = field(default_factory=time.monotonic)
 
     def run(self) -> None:
         """Runs every node that can run. What failed is in `errors`, what was stopped is in the report.
@@ -92,6 +96,7 @@ class LocalRunner:
             if behind is not None:
                 report.state, report.reason = State.BLOCKED, _blocked_by(behind)
             elif all(each.state.is_good for each in upstream) and len(self._running) < self.jobs:
+                self.confirm()
                 self._start(node)
         self._changed()
         return any(report.state is State.WAITING for report in self.report.nodes.values())
@@ -137,6 +142,9 @@ class LocalRunner:
             if each.answer in ready:
                 self._running.remove(each)
                 self._finish(each)
+        if time.monotonic() - self._confirmed > _CONFIRM_SECONDS:
+            self.confirm()
+            self._confirmed = time.monotonic()
         self.watch(self.report)
 
     def _finish(self, ended: _Running) -> None:

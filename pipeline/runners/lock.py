@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,11 @@ from typing import Any
 from upath import UPath
 
 from pipeline.metadata import History
-from pipeline.metadata_config import MetadataConfig, MysqlMetadata, SqliteMetadata
+from pipeline.metadata_config import MetadataConfig, MysqlMetadata, ServerMetadata, SqliteMetadata
 from pipeline.metadata_server import session
+from pipeline.runners.report import OTHERS_RUN
 from schema.errors import LockedError
 from storage.places import is_remote
-
-OTHERS_RUN = "other-"
-"""So begin the ids of runs that another orchestrator keeps (see `pipeline.runners.one_node`). The locks know nothing of
-them."""
 
 _LOCK_FILE = "lock"
 
@@ -65,22 +62,26 @@ def _locked(home: Path) -> LockedError:
 
 
 @contextmanager
-def shared_lock(metadata: MetadataConfig, pipeline: str) -> Iterator[None]:
+def shared_lock(metadata: MetadataConfig, pipeline: str) -> Iterator[Callable[[], None]]:
     """Holds the pipeline for one run among all machines that share its metadata; nothing to do if it is SQLite.
 
     The lock belongs to a session at the database: the server frees it when the session ends, however it ends
-    (PostgreSQL notices within a minute and a half that a machine is gone; MySQL when its own TCP keepalive does).
+    (PostgreSQL notices within a minute and a half that a machine is gone; MySQL when its own TCP keepalive does). It
+    may end while the run goes on: the server is started anew, or the network is cut.
 
     Args:
         metadata: Which database.
         pipeline: The pipeline's name.
+
+    Yields:
+        Raises `LockedError` if the lock was lost. Not to be called in a forked process: it uses the session.
 
     Raises:
         LockedError: A run on another machine holds it.
         MetadataError: The server cannot be reached or refuses.
     """
     if isinstance(metadata, SqliteMetadata):
-        yield
+        yield lambda: None
         return
     name = f"headrace/{metadata.database}/{pipeline}"
     with session(metadata) as connection, closing(connection.cursor()) as cursor:
@@ -93,7 +94,28 @@ def shared_lock(metadata: MetadataConfig, pipeline: str) -> Iterator[None]:
                 received=f"held by {holder}",
                 mend="Wait for it to end, or stop it there, and run the same command again.",
             )
-        yield
+        yield lambda: _confirm(metadata, cursor, name)
+
+
+def _confirm(metadata: ServerMetadata, cursor: Any, name: str) -> None:
+    """Asks the session for its own lock.
+
+    Raises:
+        LockedError: The session has ended, or has lost the lock.
+    """
+    is_held = _holds_mysql if isinstance(metadata, MysqlMetadata) else _holds_postgresql
+    try:
+        if is_held(cursor, name):
+            return
+        received = "the session has no lock any more"
+    except Exception as error:  # each driver has its own classes
+        received = " ".join(str(error).split())[:300]
+    raise LockedError(
+        "The lock was lost: another machine may be running this pipeline by now",
+        where=metadata.where,
+        received=received,
+        mend="Run the same command again; finished nodes are kept.",
+    )
 
 
 def _lock_postgresql(cursor: Any, name: str) -> str | None:
@@ -111,12 +133,18 @@ def _lock_postgresql(cursor: Any, name: str) -> str | None:
     return found[0] if found and found[0] else "another session"
 
 
+def _holds_postgresql(cursor: Any, name: str) -> bool:
+    cursor.execute(_POSTGRESQL_HOLDER, (name,))
+    found = cursor.fetchone()
+    return found is not None and bool(found[1])
+
+
 def _lock_mysql(cursor: Any, name: str) -> str | None:
     """Takes the user-level lock of a name for this session; who has it otherwise.
 
     Source: https://dev.mysql.com/doc/refman/8.0/en/locking-functions.html
     """
-    name = hashlib.sha256(name.encode()).hexdigest()  # a lock's name has at most 64 characters
+    name = _mysql_name(name)
     cursor.execute("SET SESSION wait_timeout = %s", (_YEAR_SECONDS,))
     cursor.execute("SELECT GET_LOCK(%s, 0)", (name,))
     if cursor.fetchone()[0]:
@@ -124,6 +152,16 @@ def _lock_mysql(cursor: Any, name: str) -> str | None:
     cursor.execute("SELECT host FROM information_schema.processlist WHERE id = IS_USED_LOCK(%s)", (name,))
     found = cursor.fetchone()
     return found[0] if found else "another session"
+
+
+def _holds_mysql(cursor: Any, name: str) -> bool:
+    cursor.execute("SELECT IS_USED_LOCK(%s) = CONNECTION_ID()", (_mysql_name(name),))
+    return bool(cursor.fetchone()[0])
+
+
+def _mysql_name(name: str) -> str:
+    """A lock's name has at most 64 characters."""
+    return hashlib.sha256(name.encode()).hexdigest()
 
 
 _SESSION_SETTINGS = {
@@ -135,9 +173,10 @@ _SESSION_SETTINGS = {
 """A server of an older version may lack one."""
 
 _POSTGRESQL_HOLDER = """
-SELECT application_name FROM pg_locks JOIN pg_stat_activity USING (pid)
+SELECT application_name, pid = pg_backend_pid() FROM pg_locks JOIN pg_stat_activity USING (pid)
 WHERE locktype = 'advisory' AND granted AND ((classid::bigint << 32) | objid::bigint) = hashtextextended(%s, 0)
 """
+"""Who has the lock, and whether it is this session."""
 _YEAR_SECONDS = 31_536_000
 
 

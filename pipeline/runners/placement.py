@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from pipeline.runners.dataflow import Job, cancel
 from pipeline.runners.report import KILLED, NodeReport, RunReport, State, run_folder
 from schema.errors import HeadraceError
 from storage.places import at
+
+_ASKED_AT_ONCE = 16
 
 Tell = Callable[[HeadraceError | Job, NodeReport], None]
 """Is told of a job that was cancelled, or why it could not be."""
@@ -101,4 +104,6 @@ def end_jobs_of_killed(config: PipelineConfig, reports: Sequence[RunReport], tel
 
 
 def _bytes_of(spans: Iterable[Span]) -> int:
-    return sum(at(path).stat().st_size for span in spans for path in span.files)
+    paths = [path for span in spans for path in span.files]
+    with ThreadPoolExecutor(_ASKED_AT_ONCE) as pool:
+        return sum(pool.map(lambda path: int(at(path).stat().st_size), paths))

@@ -10,7 +10,10 @@ from pydantic import TypeAdapter
 
 LOGS = "logs"
 REPORT_FILE = "run.json"
-KILLED = "killed"
+RUNNING, KILLED = "running", "killed"
+OTHERS_RUN = "other-"
+"""So begin the ids of runs that another orchestrator keeps (see `pipeline.runners.one_node`). The locks know nothing of
+them."""
 
 
 class State(str, Enum):
@@ -58,7 +61,7 @@ class RunReport:
     command: list[str] = field(default_factory=list)
     on: str = ""
     """The runner that Beam components were given to; empty for this machine."""
-    outcome: str = "running"
+    outcome: str = RUNNING
     """`running`, `succeeded`, `stopped` (by a gate), `failed`, `interrupted` or `killed`."""
     error: str = ""
     headline: str = ""
@@ -96,7 +99,7 @@ def run_folder(home: Path, run_id: str) -> Path:
 def close_killed(home: Path) -> None:
     """Marks runs that ended without a word as killed. Call it under the run lock only."""
     for report in load_reports(home):
-        if report.outcome == "running":
+        if report.outcome == RUNNING and not report.run_id.startswith(OTHERS_RUN):
             report.outcome = KILLED
             for node in report.nodes.values():
                 if node.state in (State.RUNNING, State.WAITING):

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import yaml
 
 from pipeline.config import PipelineConfig
+from pipeline.lane import current_lane
 from pipeline.targets import ContainersTarget, KubeflowTarget, Schedule, VertexTarget
 from schema.errors import ConfigError
 
@@ -175,12 +176,14 @@ pods need that much ephemeral storage, and a user that may write there.
 
 
 def _image(config: PipelineConfig, target: ContainersTarget) -> str:
+    lane = current_lane()
     return f"""Compiled from `{config.argument}`; compile again after a change of it, of the schema or of the code.
 
 Every node runs in `{target.image}`. Build and push it from the same sources:
 
 ```sh
-docker build -f docker/Dockerfile -t {target.image} . && docker push {target.image}
+docker build -f docker/Dockerfile --build-arg PYTHON={lane.python} --build-arg BEAM={lane.beam} \\
+    -t {target.image} . && docker push {target.image}
 ```
 """
 

@@ -55,6 +55,7 @@ class MonitorLook:
         output: A file for what the process prints, written anew by each look.
         most_seconds: A look that takes longer is ended, and has failed.
         command: How to start `headrace`.
+        on: Where Beam runs; None: on this machine.
     """
 
     pipeline: str
@@ -62,6 +63,7 @@ class MonitorLook:
     output: Path
     most_seconds: float = 3600.0
     command: tuple[str, ...] = HEADRACE
+    on: str | None = None
 
     def __call__(self, config: PipelineConfig) -> Decision | None:
         """The decision; None if nothing is pushed yet.
@@ -71,7 +73,8 @@ class MonitorLook:
         """
         if not versions(at(config.push.path)):
             return None
-        ended = run_to_end((*self.command, "monitor", self.pipeline), self.output, self.most_seconds, self._too_long)
+        command = (*self.command, "monitor", self.pipeline, *(("--on", self.on) if self.on else ()))
+        ended = run_to_end(command, self.output, self.most_seconds, self._too_long)
         if ended.code not in _DECIDED:
             raise HeadraceError(f"`headrace monitor` ended with exit code {ended.code}", received=ended.words)
         return Report.load(self.folder).decision

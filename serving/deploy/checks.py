@@ -38,3 +38,10 @@ def require_replicas(fewest: int, most: int) -> None:
             expected=f"{fewest} or more",
             received=str(most),
         )
+
+
+def beside(push_path: str, platform: str) -> str:
+    """A folder of the same bucket for what a platform wants otherwise than it was pushed."""
+    url = push_path.rstrip("/")
+    is_whole_bucket = url.count("/") < 3
+    return f"{url}/{platform}" if is_whole_bucket else f"{url}-{platform}"

@@ -14,7 +14,7 @@ from typing import Any
 
 from serving.deploy.checks import require_matching, require_replicas
 from serving.deploy.model_config import flags_without_files
-from serving.deploy.release import Release, Served, require_bucket
+from serving.deploy.release import Release, Served, require_scheme
 from serving.deploy.resource import labels
 from serving.deploy.settings import REST_PORT, USER, Settings, require_dns_label
 from serving.deploy.text import template, to_yaml
@@ -55,7 +55,7 @@ def kserve_files(release: Release, kserve: KServe) -> dict[str, str]:
         UsageError: The cluster cannot read the versions, or a name breaks Kubernetes' rule.
     """
     if kserve.storage_uri is None:
-        require_bucket(
+        require_scheme(
             release,
             "gs://",
             "s3://",

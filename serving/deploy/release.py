@@ -84,7 +84,8 @@ def choose(push_path: str, version: int | None, canary: int | None, percent: int
         published, trial = versions(base), candidate(base)
         refused = list(rolled_back(base))
     if not published:
-        raise UsageError("Nothing is pushed yet", where=push_path, mend="Run the pipeline first: `headrace run`.")
+        mend = "Run the pipeline first: `headrace run PIPELINE`."
+        raise UsageError("Nothing is pushed yet", where=push_path, mend=mend)
     stable = max((each for each in published if each != canary), default=None) if version is None else version
     if stable is None or stable == canary:
         raise UsageError("A canary needs another version beside it", where="--canary", received=str(canary))
@@ -113,7 +114,7 @@ def reading(place: str) -> Iterator[None]:
         raise told from None
 
 
-def require_bucket(release: Release, *schemes: str, mend: str) -> None:
+def require_scheme(release: Release, *schemes: str, mend: str) -> None:
     """Refuses a push path that the platform cannot read.
 
     Raises:
@@ -138,5 +139,5 @@ def _require_known(option: str, version: int, known: list[int], refused: list[in
         where=option,
         expected=f"{push_path} holds {', '.join(map(str, known))}",
         received=str(version),
-        mend=f"`headrace promote {version}` takes it back." if is_refused else None,
+        mend=f"`headrace promote PIPELINE {version}` takes it back." if is_refused else None,
     )

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from schema.errors import UsageError
-from serving.deploy.checks import require_matching
+from serving.deploy.checks import beside, require_matching
 from serving.deploy.model_config import LARGEST_REQUEST, LONGEST_QUEUE
 from serving.deploy.release import Release, Served
 from serving.deploy.text import template, to_json
@@ -94,7 +94,7 @@ def archive_uri(release: Release, served: Served, sagemaker: SageMaker) -> str:
     """
     folder, pushed = sagemaker.archive, release.settings.push_path
     if folder is None and pushed.startswith("s3://"):
-        folder = f"{pushed.rstrip('/')}-sagemaker"
+        folder = beside(pushed, "sagemaker")
     if folder is None:
         raise UsageError(
             "Where SageMaker finds the archive is not said",

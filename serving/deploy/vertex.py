@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from schema.errors import UsageError
-from serving.deploy.checks import require_matching, require_replicas
+from serving.deploy.checks import beside, require_matching, require_replicas
 from serving.deploy.model_config import flags_without_files
-from serving.deploy.release import Release, Served, require_bucket
+from serving.deploy.release import Release, Served, require_scheme
 from serving.deploy.settings import REST_PORT, Settings
 from serving.deploy.text import template, to_json
 
@@ -66,7 +66,7 @@ def vertex_files(release: Release, vertex: Vertex) -> dict[str, str]:
     Raises:
         UsageError: The versions are not on gs://, or a name breaks Vertex' rule.
     """
-    require_bucket(release, "gs://", mend="Push to a gs:// URL: Vertex reads models from Cloud Storage only.")
+    require_scheme(release, "gs://", mend="Push to a gs:// URL: Vertex reads models from Cloud Storage only.")
     settings, stable = release.settings, release.stable
     files = {
         "upload-model.json": upload(release, stable),
@@ -104,7 +104,7 @@ def artifact_of(release: Release, served: Served) -> str:
     """The folder whose content Vertex copies."""
     if _PREBUILT in release.settings.image:
         return served.place
-    return f"{release.settings.push_path.rstrip('/')}-vertex/{served.version}"
+    return f"{beside(release.settings.push_path, 'vertex')}/{served.version}"
 
 
 def endpoint(settings: Settings) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """Files become record batches, or an error that names the file."""
 
+import threading
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
-from data.readers import Block, inspect, read
+from data.readers import Block, inspect, inspect_all, read
 from schema.errors import DataError
 
 INT, FLOAT, BYTES = pa.int64(), pa.float32(), pa.binary()
@@ -172,3 +173,34 @@ def test_a_large_csv_file_is_inspected_and_may_be_left_half_read(tmp_path):
     assert len(next(batches)) > 0
     batches.close()
     assert sum(len(batch) for batch in read(info.blocks[0], ["c0"], {"c0": pa.float32()})) == 120_000
+
+
+class TestManyFiles:
+    @pytest.fixture
+    def paths(self, write_parquet):
+        return [write_parquet(f"{number}.parquet", {f"column {number}": [number]}) for number in range(40)]
+
+    def test_they_tell_what_each_tells_and_in_their_order(self, paths):
+        assert inspect_all(paths[::-1], "parquet") == [inspect(path, "parquet") for path in paths[::-1]]
+
+    def test_the_types_are_those_of_read(self, write_text):
+        path = write_text("part.csv", "n,s\n1,2\n")
+        assert inspect_all([path], "csv", {"s": BYTES}) == [inspect(path, "csv", {"s": BYTES})]
+
+    def test_the_first_that_is_damaged_is_told(self, paths):
+        for number in (38, 7, 21):
+            Path(paths[number]).write_bytes(b"no parquet")
+        assert refused(inspect_all, paths, "parquet").where == paths[7]
+
+    def test_none_is_none(self):
+        assert inspect_all([], "parquet") == []
+
+    def test_several_are_opened_at_once(self, paths, monkeypatch):
+        both = threading.Barrier(2)
+
+        def wait_for_another(path, format, types):
+            both.wait(60)
+            return path
+
+        monkeypatch.setattr("data.readers.inspect", wait_for_another)
+        assert inspect_all(paths[:2], "parquet") == paths[:2]

@@ -254,7 +254,7 @@ def test_an_image_without_the_project_is_told_with_what_the_worker_said(cloud: C
     [job] = jobs()
     assert job.state == "JOB_STATE_FAILED"
     told = " ".join(result.stdout.split())
-    assert "ModuleNotFoundError: No module named 'data'" in told
+    assert "ModuleNotFoundError: No module named 'pipeline'" in told
     assert job.id in told
 
 

@@ -37,6 +37,11 @@ def epoch(analysis, transformed):
     return read
 
 
+def files_read(order):
+    """The files of examples, each where its first one is."""
+    return list(dict.fromkeys(number * SHARDS // ROWS for number in order))
+
+
 class TestExamplesDataset:
     @pytest.mark.parametrize("shuffle", [True, False])
     def test_every_example_is_read_once_an_epoch(self, epoch, shuffle):
@@ -61,6 +66,40 @@ class TestExamplesDataset:
     def test_without_shuffling_the_order_stays(self, epoch):
         first, second = epoch(2, shuffle=False, seed=1)
         assert first == second == epoch(shuffle=False, seed=2)[0]
+
+    @pytest.fixture
+    def one_by_one(self, monkeypatch):
+        """Sets how many files are open at once; each then gives one example in turn, and nothing else is shuffled."""
+
+        def set_most(most):
+            for name, value in {"_OPEN_FILES": most, "_BLOCK": 1, "_SHUFFLE_BUFFER": 1}.items():
+                monkeypatch.setattr(f"models.trainer.{name}", value)
+
+        return set_most
+
+    def test_of_more_files_than_that_only_so_many_are_open(self, epoch, one_by_one):
+        assert files_read(epoch(shuffle=False)[0][:ROWS]) == [0, 1, 2]
+        one_by_one(2)
+        order = epoch(shuffle=False)[0]
+        assert sorted(order) == list(range(ROWS))
+        first = [number * SHARDS // ROWS for number in order[: ROWS // 2]]
+        assert set(first) == {0, 1}
+        one_by_one(1)
+        assert epoch(shuffle=False)[0] == list(range(ROWS))
+
+    def test_more_files_than_that_are_read_in_an_order_of_the_seed(self, epoch, one_by_one):
+        one_by_one(1)
+        orders = {seed: [files_read(order) for order in epoch(2, seed=seed)] for seed in range(3)}
+        assert orders == {seed: [files_read(order) for order in epoch(2, seed=seed)] for seed in orders}
+        assert all(sorted(files) == [0, 1, 2] for found in orders.values() for files in found)
+        assert len({tuple(first) for first, _ in orders.values()}) > 1
+        assert any(first != second for first, second in orders.values())
+
+    def test_fewer_files_are_read_in_their_own_order(self, epoch, one_by_one):
+        one_by_one(SHARDS)
+        (order,) = epoch(seed=1)
+        assert files_read(order[:SHARDS]) == [0, 1, 2]
+        assert epoch(seed=2) == [order]
 
     def test_batches_hold_inputs_by_name_and_the_label(self, analysis, transformed):
         folder, inputs = transformed

@@ -1,5 +1,7 @@
 """The vocabularies of all features in one analyzer: the same files as `tft.vocabulary`."""
 
+import re
+
 import apache_beam as beam
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from models.features import Feature, Role
 from models.vocabularies import vocabulary_files
 
-SIZES = {"few": 3, "many": 100, "never": 5}
+SIZES = {"few": 3, "many": 100, "never": 5, "delay[min]": 4, "delay(min)": 2, "delay_min__2": 6}
 ROWS = 600
 
 
@@ -37,6 +39,11 @@ def values_of(name):
     return random.choice(np.array(values, object), ROWS, p=weights / weights.sum()).tolist()
 
 
+def oracle_of(name):
+    """What TFT's own vocabulary of a feature is called."""
+    return f"tft_{list(SIZES).index(name)}"
+
+
 def both_ways(columns):
     """The ids of each feature by our vocabulary and, under another name, by TFT's own."""
     names = list(columns)
@@ -46,7 +53,7 @@ def both_ways(columns):
     for name, file in zip(names, files, strict=True):
         there = tf.where(columns[name] != "")
         seen = tf.SparseTensor(there, tf.gather_nd(columns[name], there), tf.shape(columns[name], tf.int64))
-        oracle = tft.vocabulary(seen, top_k=SIZES[name], vocab_filename=f"tft_{name}")
+        oracle = tft.vocabulary(seen, top_k=SIZES[name], vocab_filename=oracle_of(name))
         ids[name] = tft.apply_vocabulary(columns[name], file, num_oov_buckets=1)
         ids[f"tft_{name}"] = tft.apply_vocabulary(columns[name], oracle, num_oov_buckets=1)
     return ids
@@ -70,12 +77,20 @@ def learned(tmp_path_factory):
     return transform, {name: values.numpy().tolist() for name, values in ids.items()}
 
 
-@pytest.mark.parametrize("name", ["few", "many"])
+@pytest.mark.parametrize("name", ["few", "many", "delay[min]", "delay(min)", "delay_min__2"])
 def test_files_and_ids_are_those_of_tft(learned, name):
     transform, ids = learned
-    assert transform.vocabulary_by_name(name) == transform.vocabulary_by_name(f"tft_{name}")
-    assert transform.vocabulary_size_by_name(name) == transform.vocabulary_size_by_name(f"tft_{name}")
+    assert transform.vocabulary_by_name(name) == transform.vocabulary_by_name(oracle_of(name))
+    assert transform.vocabulary_size_by_name(name) == transform.vocabulary_size_by_name(oracle_of(name))
     assert ids[name] == ids[f"tft_{name}"]
+
+
+def test_a_file_has_its_features_name_unless_that_could_be_no_files(learned):
+    transform, _ = learned
+    files = {name: transform.vocabulary_file_by_name(name).rpartition("/")[2] for name in SIZES}
+    assert {name: files[name] for name in ("few", "many", "never")} == {name: name for name in ("few", "many", "never")}
+    assert len(set(files.values())) == len(files)
+    assert all(re.fullmatch(r"\w+", file) for file in files.values())
 
 
 def test_each_feature_has_its_own_size(learned):
@@ -88,5 +103,5 @@ def test_each_feature_has_its_own_size(learned):
 
 def test_a_feature_that_never_had_a_value_knows_none(learned):
     transform, ids = learned
-    assert transform.vocabulary_size_by_name("never") == transform.vocabulary_size_by_name("tft_never") == 1
+    assert transform.vocabulary_size_by_name("never") == transform.vocabulary_size_by_name(oracle_of("never")) == 1
     assert set(ids["never"]) == set(ids["tft_never"]) == {1}

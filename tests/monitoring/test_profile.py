@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,12 @@ def test_counts_always_sum_to_the_rows(profile: Profile) -> None:
 def test_it_travels_as_files(profile: Profile, tmp_path: Path) -> None:
     profile.save(tmp_path / "new" / "folder")
     assert_same(Profile.load(tmp_path / "new" / "folder"), profile)
+
+
+def test_blocks_of_more_rows_than_32_bits_count_travel_too(profile: Profile, tmp_path: Path) -> None:
+    large = replace(profile, counts={key: counts * 2**30 for key, counts in profile.counts.items()})
+    large.save(tmp_path)
+    assert Profile.load(tmp_path).rows == profile.rows * 2**30
 
 
 def test_odd_values_travel_too(tmp_path: Path) -> None:

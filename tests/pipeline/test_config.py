@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from projects import REPOSITORY, Project
+from projects import REPOSITORY, Project, make_project
 
 from pipeline.config import PipelineConfig, find_config, load_config, to_yaml
 from schema.errors import ConfigError
@@ -122,3 +122,21 @@ def test_a_command_names_the_file_that_was_given(tmp_path: Path) -> None:
     other.write_text(find_config("flights").read_text())
     assert load_config(other).argument == f"'{other}'"  # the name alone would be the shipped pipeline
     assert load_config(other).model_copy(update={"root": tmp_path}).argument == f"'{other}'"
+
+
+def test_a_section_that_is_wrong_is_told_by_its_keys_since_one_may_hold_a_secret(tmp_path: Path) -> None:
+    project = make_project(tmp_path, spans=2, rows=20)
+    project.change_config(lambda raw: raw.update(metadata={"kind": "postgres", "password": "s3cret"}))
+    with pytest.raises(ConfigError) as caught:
+        load_config(project.config_path)
+    assert "s3cret" not in str(caught.value)
+    assert "the keys kind, password" in str(caught.value)
+
+
+def test_a_misspelt_key_is_told_before_the_key_that_it_leaves_missing(tmp_path: Path) -> None:
+    project = make_project(tmp_path, spans=2, rows=20)
+    dataflow = {"project": "plant", "regoin": "europe-west1", "temp_location": "gs://plant/tmp"}
+    project.change_config(lambda raw: raw.update(targets={"dataflow": dataflow}))
+    with pytest.raises(ConfigError, match="Unknown key") as caught:
+        load_config(project.config_path)
+    assert "Did you mean 'region'?" in str(caught.value)

@@ -6,14 +6,19 @@ import os
 import signal
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ml_metadata.proto import metadata_store_pb2 as pb
 from postgres import PASSWORD, Postgres, running_postgres
 
+from pipeline.config import find_config, load_config
 from pipeline.metadata import open_store
-from pipeline.metadata_config import PostgresqlTls
+from pipeline.metadata_config import PostgresqlTls, ServerMetadata
+from pipeline.metadata_server import session
+from pipeline.runners.claim import claim_root
 from pipeline.runners.lock import shared_lock
 from schema.errors import LockedError, MetadataError
 
@@ -150,6 +155,51 @@ def test_lock_of_a_killed_process_is_free(postgres: Postgres) -> None:
     )
     with shared_lock(metadata, "flights"):
         pass
+
+
+def end_sessions_with_locks(postgres: Postgres) -> None:
+    """As if the server had been started anew."""
+    postgres.execute("SELECT pg_terminate_backend(pid, 10000) FROM pg_locks WHERE locktype = 'advisory'")
+
+
+def test_a_lock_that_was_lost_is_noticed(postgres: Postgres) -> None:
+    metadata = postgres.database("lost")
+    with shared_lock(metadata, "flights") as confirm:
+        confirm()
+        end_sessions_with_locks(postgres)
+        with shared_lock(metadata, "flights") as confirm_other:  # so another machine takes it, and runs
+            for _ in range(2):
+                with pytest.raises(LockedError, match="The lock was lost") as caught:
+                    confirm()
+            confirm_other()
+    assert caught.value.where == metadata.where
+
+
+def test_a_lock_that_the_session_gave_up_is_noticed(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if a proxy had given the run another session at the server."""
+    metadata, sessions = postgres.database("given_up"), []
+    real = session
+
+    @contextmanager
+    def seen(metadata: ServerMetadata) -> Iterator[Any]:
+        with real(metadata) as connection:
+            sessions.append(connection)
+            yield connection
+
+    monkeypatch.setattr("pipeline.runners.lock.session", seen)
+    with shared_lock(metadata, "flights") as confirm:
+        sessions[0].execute("SELECT pg_advisory_unlock_all()")
+        with pytest.raises(LockedError, match="no lock any more"):
+            confirm()
+
+
+def test_a_root_is_its_databases_however_that_is_reached(postgres: Postgres, tmp_path: Path) -> None:
+    database, other = postgres.database("owner"), postgres.database("stranger")
+    flights = load_config(find_config("flights")).model_copy(update={"root": f"memory://{tmp_path.name}/headrace"})
+    claim_root(flights.model_copy(update={"metadata": database}))
+    claim_root(flights.model_copy(update={"metadata": database.model_copy(update={"host": "localhost"})}))
+    with pytest.raises(MetadataError, match="belongs to another metadata store"):
+        claim_root(flights.model_copy(update={"metadata": other}))
 
 
 def test_password_is_no_part_of_what_is_shown(postgres: Postgres) -> None:

@@ -42,6 +42,12 @@ Break = Callable[[Project], object]
 
 CASES: list[tuple[str, Break, ExitCode, str]] = [
     (
+        "artifacts where TensorFlow cannot write",
+        lambda p: p.change_config(lambda raw: raw.update(root="s3://plant/headrace")),
+        ExitCode.CONFIG,
+        "Artifacts cannot lie there",
+    ),
+    (
         "label absent",
         lambda p: drop_column(p, "late"),
         ExitCode.DATA,

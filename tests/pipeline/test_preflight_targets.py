@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,16 @@ def with_targets(folder: Path, targets: dict[str, Any]) -> PipelineConfig:
             "Dataflow cannot use this temp_location",
         ),
         (
+            {"dataflow": {**DATAFLOW, "workers_share_disk": True, "temp_location": "gs://"}},
+            "dataflow",
+            "Dataflow cannot use this temp_location",
+        ),
+        (
+            {"portable": {"job_endpoint": "127.0.0.1:1", "workers_share_disk": True}},
+            "portable",
+            "The Beam job server does not answer",
+        ),
+        (
             {"flink": {"flink_master": "localhost:8081", "workers_share_disk": True}},
             "flink",
             "start a job server with Java",
@@ -58,6 +69,23 @@ def test_a_root_on_this_machine_is_told_before_a_run_begins(tmp_path: Path, capf
     assert load_reports(config.home) == []
 
 
+@pytest.mark.parametrize(
+    ("targets", "told"),
+    [
+        ({"dataflow": {**DATAFLOW, "workers": 3, "max_workers": 2}}, "workers may be at most max_workers"),
+        ({"dataflow": {**DATAFLOW, "labels": {"My Team": "delays"}}}, "String should match pattern"),
+        ({"kubeflow": {"image": "i", "schedule": {"cron": "0 6 * * *", "time_zone": "Mars/Base"}}}, "IANA name"),
+        ({"portable": {"job_endpoint": "nonsense"}}, "String should match pattern"),
+    ],
+)
+def test_what_no_platform_would_take_is_refused_when_it_is_read(
+    tmp_path: Path, targets: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(HeadraceError, match="A value is wrong") as caught:
+        with_targets(tmp_path, targets)
+    assert told in str(caught.value.expected)
+
+
 def test_containers_on_dataflow_need_to_know_where_it_is(tmp_path: Path) -> None:
     vertex = {"image": "headrace:1", "project": "plant", "region": "europe-west1", "beam": "dataflow"}
     with pytest.raises(HeadraceError, match="A value is wrong") as caught:
@@ -69,6 +97,8 @@ def test_doctor_looks_at_every_target_that_is_described(tmp_path: Path, capfd: p
     with_targets(tmp_path, {"dataflow": DATAFLOW})
     assert run_command(["doctor", str(tmp_path / "flights.yaml")]) is ExitCode.CONFIG
     assert "trouble targets: Workers on other machines cannot see" in capfd.readouterr().out
-    with_targets(tmp_path, {"portable": {"job_endpoint": "localhost:8099", "workers_share_disk": True}})
-    assert run_command(["doctor", str(tmp_path / "flights.yaml")]) is ExitCode.OK
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        endpoint = f"127.0.0.1:{server.getsockname()[1]}"
+        with_targets(tmp_path, {"portable": {"job_endpoint": endpoint, "workers_share_disk": True}})
+        assert run_command(["doctor", str(tmp_path / "flights.yaml")]) is ExitCode.OK
     assert "ready for --on portable" in capfd.readouterr().out

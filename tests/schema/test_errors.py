@@ -3,9 +3,10 @@
 import pickle
 
 import pytest
+from ml_metadata.errors import InternalError
 
 from schema import errors
-from schema.errors import DataError, ExitCode, HeadraceError, SchemaError
+from schema.errors import DataError, ExitCode, HeadraceError, SchemaError, metadata_error
 
 KINDS = sorted(
     (kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, HeadraceError)),
@@ -68,3 +69,11 @@ def test_exit_codes_tell_the_kinds_apart():
     assert len(set(codes)) == len(codes)
     assert ExitCode.OK not in codes
     assert HeadraceError.exit_code is ExitCode.INTERNAL
+
+
+def test_a_metadata_store_that_is_gone_is_told_as_one() -> None:
+    told = metadata_error(InternalError("connection lost"))
+    assert told is not None
+    assert told.exit_code is ExitCode.METADATA
+    assert "InternalError: connection lost" in str(told)
+    assert metadata_error(ValueError("a bug")) is None

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,14 @@ from upath import UPath
 from version_folders import push_model, states
 
 from schema.errors import LockedError, UsageError
-from serving import canary
+from serving import canary, rollback
 from serving.canary import configure, drop, promote, start, under_way
 from serving.push import Pushed, digest_of
 from serving.push import push as push_folder
 from serving.rollback import restore, roll_back
 from serving.versions import PROVENANCE, find, logged_as, read_manifest, rolled_back, rolled_back_models, versions
 from storage import leases
+from storage.locks import locked
 from storage.places import files_below, upload
 
 OLD, BAD, NEW = 10, 20, 30
@@ -34,6 +36,7 @@ MODEL = ("assets.extra/headrace/manifest.json", "saved_model.pb", "variables/wei
 def base_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[UPath]:
     """Two versions, by Headrace."""
     monkeypatch.setattr(leases, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(leases, "_LOOK_SECONDS", 0.01)
     with memory() as place:
         for number in (OLD, BAD):
             upload(export(tmp_path, str(number), number), place / str(number), last="saved_model.pb")
@@ -71,6 +74,39 @@ def served(base_path: UPath) -> dict[int, set[str]]:
 def folders(base_path: UPath) -> set[str]:
     """The names of all folders but the lock's."""
     return {name.split("/")[0] for name in files_below(base_path) if "/" in name} - {".push.lock"}
+
+
+@contextmanager
+def locked_and_then_lost(base_path: UPath, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Whoever takes the lock stands still until another process has had it."""
+
+    @contextmanager
+    def slow(base: UPath) -> Iterator[Callable[[], None]]:
+        with locked(base) as confirm:
+            let_expire(base)
+            with locked(base):
+                pass
+            yield confirm
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rollback, "locked", slow)
+        yield
+
+
+def roll_back_all(base_path: UPath) -> None:
+    roll_back(base_path, OLD, "it is wrong")
+
+
+def take_back(base_path: UPath) -> None:
+    restore(base_path, BAD)
+
+
+def try_again(base_path: UPath) -> None:
+    start(base_path, NEW)
+
+
+def dismiss(base_path: UPath) -> None:
+    drop(base_path, "it is worse")
 
 
 class TestPush:
@@ -129,7 +165,10 @@ class TestPush:
         assert (pushed.path / "warm").read_text() == "up"
         assert (pushed.path / PROVENANCE / "who.txt").read_text() == "me"
 
-    def test_not_while_another_process_pushes(self, base_path: UPath, tmp_path: Path) -> None:
+    def test_not_while_another_process_pushes(
+        self, base_path: UPath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(leases, "RENEWAL_SECONDS", 0.02)
         told = []
 
         def push_too(number: int) -> None:
@@ -142,6 +181,35 @@ class TestPush:
             pushed = push(tmp_path, base_path, "new")
         assert told == [True]
         assert states(base_path) == ([OLD, BAD, pushed.version], [])
+
+    @pytest.mark.parametrize(
+        "act", [roll_back_all, take_back, try_again, promote, dismiss], ids=lambda act: act.__name__
+    )
+    def test_who_stood_still_for_too_long_changes_nothing_more(
+        self, base_path: UPath, tmp_path: Path, act: Callable[[UPath], object], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Another process takes the lock over as soon as this one has it, or has made its first change."""
+        roll_back(base_path, OLD, "it is wrong")
+        upload(export(tmp_path, "30", NEW), base_path / str(NEW), last="saved_model.pb")
+        if act in (promote, dismiss):
+            start(base_path, NEW)
+        with locked_and_then_lost(base_path, monkeypatch):
+            before = files_below(base_path)
+            with pytest.raises(LockedError, match="was lost"):
+                act(base_path)
+        unlocked = [{name for name in each if ".push.lock" not in name} for each in (before, files_below(base_path))]
+        assert unlocked[0] == unlocked[1]
+
+    def test_who_stood_still_between_two_steps_takes_only_the_first(self, base_path: UPath) -> None:
+        def overtake(number: int) -> None:
+            if number == 1:
+                let_expire(base_path)
+                with locked(base_path):
+                    pass
+
+        with watched(overtake), pytest.raises(LockedError, match="was lost"):
+            roll_back(base_path, OLD, "it is wrong")
+        assert folders(base_path) == {str(OLD), str(BAD)}
 
     def test_who_stood_still_for_too_long_publishes_nothing(self, base_path: UPath, tmp_path: Path) -> None:
         others = []

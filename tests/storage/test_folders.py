@@ -9,6 +9,7 @@ import pytest
 from object_stores import Killed, killed_before, memory, watched
 from upath import UPath
 
+from storage import folders
 from storage.folders import move_folder, remove_folder
 from storage.places import at, files_below
 
@@ -29,6 +30,29 @@ def fill(folder: UPath) -> UPath:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(f"this is {name}")
     return folder
+
+
+@pytest.mark.parametrize("name", ["delay[min]", "a*", "a?", "a#b", "{x}", "50%", "été d'hier"])
+def test_a_name_is_never_a_pattern(base: UPath, name: str) -> None:
+    """Beside `assets/m`, `assets/a` and others that a pattern would mean."""
+    for each in (name, "m", "ab", "last"):
+        (base / "old" / "assets").mkdir(parents=True, exist_ok=True)
+        (base / "old" / "assets" / each).write_text(f"this is {each}")
+    move_folder(base / "old", base / "new", last="assets/last")
+    assert there(base) == {"old": (), "new": tuple(sorted(f"assets/{each}" for each in (name, "m", "ab", "last")))}
+    assert (base / "new" / "assets" / name).read_text() == f"this is {name}"
+    remove_folder(base / "new", last="assets/last")
+    assert there(base) == {"old": (), "new": ()}
+
+
+def test_what_another_has_removed_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    with memory() as base:
+        fill(base / "old")
+        found = files_below(base / "old")
+        (base / "old" / "a").unlink()
+        monkeypatch.setattr(folders, "files_below", lambda folder: dict(found))
+        remove_folder(base / "old", last="last")
+        assert there(base)["old"] == ()
 
 
 def there(base: UPath) -> dict[str, tuple[str, ...]]:

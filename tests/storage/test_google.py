@@ -35,7 +35,7 @@ def base(bucket: UPath, request: pytest.FixtureRequest) -> UPath:
 def model(tmp_path: Path) -> Path:
     (tmp_path / "model" / "variables").mkdir(parents=True)
     (tmp_path / "model" / "saved_model.pb").write_text("graph")
-    (tmp_path / "model" / "variables" / "weights").write_bytes(bytes(range(256)) * 10_000)
+    (tmp_path / "model" / "variables" / "weights[1]?").write_bytes(bytes(range(256)) * 10_000)
     return tmp_path / "model"
 
 
@@ -44,9 +44,9 @@ def test_a_folder_is_uploaded_moved_and_removed(base: UPath, model: Path) -> Non
         upload(model, base / name, last="saved_model.pb", before_last=lambda: None)
     move_folder(base / "1", base / "rolled-back-1", last="saved_model.pb")
     remove_folder(base / "10", last="saved_model.pb")
-    assert sorted(files_below(base)) == ["rolled-back-1/saved_model.pb", "rolled-back-1/variables/weights"]
+    assert sorted(files_below(base)) == ["rolled-back-1/saved_model.pb", "rolled-back-1/variables/weights[1]?"]
     with local_copy(base / "rolled-back-1") as copy:
-        for name in ("saved_model.pb", "variables/weights"):
+        for name in ("saved_model.pb", "variables/weights[1]?"):
             assert (copy / name).read_bytes() == (model / name).read_bytes()
 
 
@@ -58,6 +58,8 @@ def test_a_file_is_replaced(base: UPath) -> None:
 
 def test_one_holds_the_lock(base: UPath, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(leases, "RENEWAL_SECONDS", 0.05)
+    monkeypatch.setattr(leases, "_LOOK_SECONDS", 0.05)
     with locked(base) as confirm:
         with pytest.raises(LockedError, match="holds the lock"), locked(base):
             pass

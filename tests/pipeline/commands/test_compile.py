@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from projects import make_project
 from rich.console import Console
 
+from pipeline.cli import run_command
 from pipeline.commands.compile import CompileOptions, accepted_findings, compile_for
 from pipeline.config import load_config
 from pipeline.gates.verdict import Finding, GateName, Outcome, decide
@@ -77,7 +79,45 @@ def test_a_dag_for_airflow_is_one_file_and_takes_no_acceptance(tmp_path: Path) -
     config, output = load_config(project.config_path), io.StringIO()
     options = CompileOptions("airflow", output=str(tmp_path / "dags"))
     assert compile_for(Console(file=output, width=1000), config, options) is ExitCode.OK
-    [dag] = (tmp_path / "dags").iterdir()
-    assert str(dag) in output.getvalue()
+    dag = tmp_path / "dags" / "headrace_flights" / "headrace_flights.py"
+    assert dag.is_file()
+    assert f"{dag.parent}: {dag.name}" in output.getvalue()
     with pytest.raises(UsageError, match="headrace run"):
         compile_for(Console(file=output), config, CompileOptions("airflow", accept="why"))
+
+
+def test_a_dag_has_the_schedule_and_the_runner_of_the_command_line(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "project", spans=2, rows=10)
+    compiling = ["compile", str(project.config_path), "--for", "airflow", "--output", str(tmp_path / "dags")]
+    where = ["--schedule", "0 3 * * *", "--on", "portable"]
+    assert run_command([*compiling, *where]) is ExitCode.CONFIG  # the YAML does not say where it is
+    assert not (tmp_path / "dags").exists()
+    project.change_config(lambda raw: raw.update(targets={"portable": {"job_endpoint": "localhost:8099"}}))
+    assert run_command([*compiling, *where]) is ExitCode.OK
+    written = (tmp_path / "dags" / "headrace_flights" / "headrace_flights.py").read_text()
+    assert "SCHEDULE = '0 3 * * *'" in written
+    assert "'--on', 'portable'" in written
+
+
+def test_a_dag_that_was_edited_is_kept_and_so_is_another_pipelines(tmp_path: Path) -> None:
+    project, output = make_project(tmp_path / "project", spans=2, rows=10), io.StringIO()
+    other = make_project(tmp_path / "other", spans=2, rows=10)
+    other.change_config(lambda raw: raw.update(name="others"))
+    config, options = load_config(project.config_path), CompileOptions("airflow", output=str(tmp_path / "dags"))
+    for each in (config, load_config(other.config_path)):
+        assert compile_for(Console(file=output), each, options) is ExitCode.OK
+    dag = tmp_path / "dags" / "headrace_flights" / "headrace_flights.py"
+    assert (tmp_path / "dags" / "headrace_others" / "headrace_others.py").is_file()
+    dag.write_text(dag.read_text().replace("catchup=False", "catchup=True"))
+    with pytest.raises(UsageError, match="were edited"):
+        compile_for(Console(file=output), config, options)
+    assert "catchup=True" in dag.read_text()
+    assert compile_for(Console(file=output), config, replace(options, force=True)) is ExitCode.OK
+    assert "catchup=False" in dag.read_text()
+
+
+@pytest.mark.parametrize("given", [{"schedule": "@daily"}, {"on": "dataflow"}])
+def test_other_platforms_are_told_in_the_configuration(tmp_path: Path, given: dict[str, str]) -> None:
+    config = load_config(make_project(tmp_path, spans=2, rows=10).config_path)
+    with pytest.raises(UsageError, match=r"targets\.vertex\.schedule"):
+        compile_for(Console(file=io.StringIO()), config, CompileOptions("vertex", **given))

@@ -8,13 +8,16 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import tensorflow as tf
 from small_artifacts import artifact_at, execute
 from small_reference import flights_of, small_schema
 from tfx.orchestration.portable.data_types import ExecutionInfo
+from tfx.types import artifact_utils
 from tfx.types.standard_artifacts import Examples
 
 from data.config import DataConfig
-from pipeline.components.example_gen import COUNTS, ExampleGen, ExampleGenDriver, ExampleGenExecutor
+from pipeline.components.distribution_validator import examples_files
+from pipeline.components.example_gen import COUNTS, SHARD_SPANS, ExampleGen, ExampleGenDriver, ExampleGenExecutor
 
 PROPERTIES = ("span", "input_fingerprint", "window")
 
@@ -58,3 +61,33 @@ def test_the_driver_has_the_last_word(properties: dict[str, Any], tmp_path: Path
     driven.uri = str(tmp_path / "driven")
     execute(ExampleGenExecutor, tmp_path, {}, {"examples": driven}, {**properties, **window})
     assert driven.get_int_custom_property("span") == 3
+
+
+def test_a_shard_for_each_row_group_in_the_order_of_time(properties: dict[str, Any], tmp_path: Path) -> None:
+    """Span 2 has a file of three row groups and one without any; each shard is known to be of its span."""
+    (tmp_path / "parts").mkdir()
+    for name, rows, groups in (("1-a", 100, 100), ("2-b", 90, 30), ("3-a", 50, 25)):
+        pq.write_table(flights_of(int(name[0]), rows), tmp_path / "parts" / f"{name}.parquet", row_group_size=groups)
+    pq.ParquetWriter(tmp_path / "parts" / "2-a.parquet", flights_of(2, 1).schema).close()
+    data = json.loads(properties["data"])
+    data["source"]["path"] = str(tmp_path / "parts" / "{SPAN}-*.parquet")
+    examples = artifact_at(Examples, tmp_path / "examples")
+    execute(ExampleGenExecutor, tmp_path, {}, {"examples": examples}, {**properties, "data": json.dumps(data)})
+    assert json.loads(examples.get_string_custom_property(SHARD_SPANS)) == {"1": 0, "2": 1, "3": 4}
+    files = sorted(examples_files(examples), key=lambda file: file.index)
+    assert [Path(file.path).name for file in files] == [f"data_tfrecord-{each:05d}-of-00006.gz" for each in range(6)]
+    assert [file.span for file in files] == [1, 2, 2, 2, 3, 3]
+    assert [file.is_eval for file in files] == [False] * 4 + [True] * 2
+    assert [sum(1 for _ in tf.data.TFRecordDataset(file.path, "GZIP")) for file in files] == [100, 30, 30, 30, 25, 25]
+
+
+def test_the_spans_of_more_shards_than_five_digits_count(tmp_path: Path) -> None:
+    examples = artifact_at(Examples, tmp_path)
+    examples.split_names = artifact_utils.encode_split_names(["train", "eval"])
+    examples.set_string_custom_property(SHARD_SPANS, json.dumps({"7": 0, "8": 99_999, "9": 100_001}))
+    for shard in (0, 99_998, 99_999, 100_000, 100_001, 454_949):
+        path = tmp_path / "Split-train" / f"data_tfrecord-{shard:05d}-of-454950.gz"
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    spans = {file.index // 2: file.span for file in examples_files(examples)}
+    assert spans == {0: 7, 99_998: 7, 99_999: 8, 100_000: 8, 100_001: 9, 454_949: 9}

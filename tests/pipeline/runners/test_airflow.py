@@ -12,14 +12,14 @@ import pytest
 from postgres import PASSWORD
 from projects import make_project
 
+from pipeline.beam import Runner
 from pipeline.config import PipelineConfig, load_config
 from pipeline.dag import build_pipeline
 from pipeline.gates.verdict import GateName
 from pipeline.metadata_config import PostgresqlMetadata
-from pipeline.runners.airflow import upstream_nodes, write_dag_file
+from pipeline.runners.airflow import dag_files, upstream_nodes
 from pipeline.runners.compile import compile_pipeline
-from pipeline.runners.one_node import main, run_node
-from schema.errors import ExitCode, UsageError
+from pipeline.targets import TargetsConfig
 
 GATES = ("DataGate", "InfraGate", "QualityGate")
 
@@ -27,6 +27,12 @@ GATES = ("DataGate", "InfraGate", "QualityGate")
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> PipelineConfig:
     return load_config(make_project(tmp_path_factory.mktemp("project") / "it's here", rows=10).config_path)
+
+
+def write_dag_file(config: PipelineConfig, folder: Path, schedule: str | None = None, on: Runner | None = None) -> Path:
+    [(name, text)] = dag_files(config, schedule, on).items()
+    (folder / name).write_text(text)
+    return folder / name
 
 
 def constants(path: Path) -> dict[str, Any]:
@@ -40,8 +46,8 @@ def constants(path: Path) -> dict[str, Any]:
 
 
 def test_file_is_python_that_imports_airflow_only(config: PipelineConfig, tmp_path: Path) -> None:
-    path = write_dag_file(config, tmp_path / "dags", schedule="0 3 * * *")
-    assert path == tmp_path / "dags" / "headrace_flights.py"
+    path = write_dag_file(config, tmp_path, schedule="0 3 * * *")
+    assert path.name == "headrace_flights.py"
     imported = {
         node.module.split(".")[0]
         for node in ast.walk(ast.parse(path.read_text()))
@@ -53,13 +59,15 @@ def test_file_is_python_that_imports_airflow_only(config: PipelineConfig, tmp_pa
 
 
 def test_command_starts_one_node_of_this_pipeline(config: PipelineConfig, tmp_path: Path) -> None:
-    command = constants(write_dag_file(config, tmp_path, on="dataflow"))["COMMAND"]
+    targets = TargetsConfig.model_validate({"portable": {"job_endpoint": "localhost:8099"}})
+    placed = config.model_copy(update={"targets": targets})
+    command = constants(write_dag_file(placed, tmp_path, on="portable"))["COMMAND"]
     assert command[0] == sys.executable
     assert command[2:] == [
         "pipeline.runners.one_node",
         str(config.home.parents[1] / "flights.yaml"),
         "--on",
-        "dataflow",
+        "portable",
     ]
 
 
@@ -93,10 +101,3 @@ def test_airflow_loads_it(config: PipelineConfig, tmp_path: Path, monkeypatch: p
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     assert {task.task_id: sorted(task.upstream_task_ids) for task in module.dag.tasks} == constants(path)["NODES"]
-
-
-def test_a_node_that_is_not_there_is_told(config: PipelineConfig, capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(UsageError, match=r"no node 'Trainr'.*Trainer"):
-        run_node(config, "Trainr", "manual__2026-01-01T00:00:00+00:00")
-    assert main([str(config.home.parents[1] / "flights.yaml"), "--node", "Trainr", "--run", "1"]) is ExitCode.USAGE
-    assert "There is no node 'Trainr'" in capfd.readouterr().out

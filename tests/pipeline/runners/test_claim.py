@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import threading
 from pathlib import Path
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from pipeline.config import PipelineConfig, find_config, load_config
-from pipeline.metadata_config import PostgresqlMetadata
+from pipeline.metadata import METADATA_FILE
 from pipeline.runners.claim import claim_root
 from schema.errors import MetadataError
 from storage.places import at
@@ -30,13 +33,48 @@ def test_a_second_machine_with_records_of_its_own_is_refused(tmp_path: Path) -> 
     assert caught.value.where == f"{root}/flights/owner.json"
 
 
-def test_machines_that_share_a_database_share_the_root(tmp_path: Path) -> None:
+def test_of_machines_that_start_together_one_gets_the_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = f"memory://{tmp_path.name}/headrace"
-    database = PostgresqlMetadata(kind="postgresql", host="db", database="mlmd", user="ml")
-    for name in ("first", "second"):
-        claim_root(on_machine(tmp_path / name, root).model_copy(update={"metadata": database}))
-    with pytest.raises(MetadataError):
-        claim_root(on_machine(tmp_path / "third", root))
+    machines = [on_machine(tmp_path / name, root) for name in ("first", "second")]
+    together = threading.Barrier(2, timeout=60)
+    write = MemoryFileSystem.pipe_file
+
+    def write_together(store: MemoryFileSystem, path: str, value: bytes, mode: str = "overwrite") -> None:
+        together.wait()
+        write(store, path, value, mode)
+
+    monkeypatch.setattr(MemoryFileSystem, "pipe_file", write_together)
+    refused: list[MetadataError] = []
+
+    def claim(config: PipelineConfig) -> None:
+        try:
+            claim_root(config)
+        except MetadataError as error:
+            refused.append(error)
+
+    claiming = [threading.Thread(target=claim, args=(config,)) for config in machines]
+    for each in claiming:
+        each.start()
+    for each in claiming:
+        each.join()
+    assert len(refused) == 1
+    assert json.loads((at(f"{root}/flights") / "owner.json").read_text())["store"] in str(refused[0].received)
+
+
+def test_records_that_begin_anew_do_not_get_the_old_root(tmp_path: Path) -> None:
+    config = on_machine(tmp_path, f"memory://{tmp_path.name}/headrace")
+    claim_root(config)
+    (config.home / METADATA_FILE).unlink()
+    with pytest.raises(MetadataError, match="belongs to another metadata store"):
+        claim_root(config)
+
+
+def test_records_that_move_to_another_machine_take_the_root_along(tmp_path: Path) -> None:
+    root = f"memory://{tmp_path.name}/headrace"
+    first, second = on_machine(tmp_path / "first", root), on_machine(tmp_path / "second", root)
+    claim_root(first)
+    (first.home / METADATA_FILE).rename(second.home / METADATA_FILE)
+    claim_root(second)
 
 
 def test_a_folder_is_not_claimed(tmp_path: Path) -> None:

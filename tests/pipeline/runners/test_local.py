@@ -18,8 +18,9 @@ from pipeline.metadata import METADATA_FILE
 from pipeline.runners.compile import compile_pipeline
 from pipeline.runners.local import LocalRunner, new_report
 from pipeline.runners.report import run_folder
+from schema.errors import LockedError
 
-home, run_id, text, how, forced = Path(sys.argv[1]), *sys.argv[2:6]
+home, run_id, text, how, forced, confirmations = Path(sys.argv[1]), *sys.argv[2:7]
 source = Source(text=text)
 left = Wait(upstream=source.outputs["model"], seconds=1.0).with_id("Left")
 right = Wait(upstream=source.outputs["model"], seconds=1.0).with_id("Right")
@@ -31,24 +32,36 @@ pipeline = Pipeline(
 )
 run_folder(home, run_id).mkdir(parents=True)
 compiled = compile_pipeline(pipeline, run_id)
-abandoned = []
+abandoned, confirmed = [], []
+
+def confirm():
+    confirmed.append(None)
+    if len(confirmed) > int(confirmations):
+        raise LockedError("The lock was lost")
+
 runner = LocalRunner(compiled, new_report(compiled, run_id, []), home, {}, {forced: "forced"} if forced else {}, 2,
-                     watch=lambda report: None, abandon=lambda node: abandoned.append(node.node))
-runner.run()
+                     watch=lambda report: None, abandon=lambda node: abandoned.append(node.node), confirm=confirm)
+lost = ""
+try:
+    runner.run()
+except LockedError as error:
+    lost = error.what
 print(json.dumps({
     "nodes": {node.node: [node.state.value, node.reason] for node in runner.report.nodes.values()},
     "errors": {node: [error.exit_code, str(error)] for node, error in runner.errors.items()},
-    "abandoned": abandoned,
+    "abandoned": abandoned, "confirmed": len(confirmed), "lost": lost,
 }))
 """
 ROOT = Path(__file__).parents[3]
 
 
-def run(home: Path, run_id: str, *, text: str = "a", how: str = "not", forced: str = "") -> dict:
+def run(
+    home: Path, run_id: str, *, text: str = "a", how: str = "not", forced: str = "", confirmations: int = 99
+) -> dict:
     import json
 
     result = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", DRIVER, str(home), run_id, text, how, forced],
+        [sys.executable, "-W", "ignore", "-c", DRIVER, str(home), run_id, text, how, forced, str(confirmations)],
         capture_output=True,
         text=True,
         check=True,
@@ -154,6 +167,22 @@ def test_changed_parameter_is_the_reason(runs) -> None:
     nodes = history["changed"]["nodes"]
     assert nodes["Source"] == ["done", 'text: "a" → "b"']
     assert nodes["Left"] == ["done", "new upstream from Source"]
+
+
+def test_before_each_node_the_lock_is_confirmed(runs) -> None:
+    _, history = runs
+    assert history["good"]["confirmed"] == 5
+    assert history["user"]["confirmed"] == 4  # what is blocked does not start
+
+
+def test_run_that_lost_its_lock_starts_nothing_more_and_ends_what_runs(tmp_path: Path) -> None:
+    result = run(tmp_path, "1", confirmations=2)
+    assert result["lost"] == "The lock was lost"
+    assert states(result) == {
+        "Source": "done", "Left": "cancelled", "Right": "waiting", "Break": "waiting", "Behind": "waiting",
+    }  # fmt: skip
+    assert result["abandoned"] == ["Left"]
+    assert not list((tmp_path / "artifacts" / "Left" / "model").glob("*/times"))
 
 
 def test_nodes_write_to_their_logs_only(runs) -> None:

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from pipeline.metadata import History, open_store
-from pipeline.runners.lock import OTHERS_RUN, recover, run_lock
-from pipeline.runners.report import NodeReport, RunReport, State, close_killed, load_reports, run_folder
+from pipeline.metadata_config import MysqlMetadata, SqliteMetadata
+from pipeline.runners.lock import recover, run_lock, shared_lock
+from pipeline.runners.report import (
+    OTHERS_RUN,
+    NodeReport,
+    RunReport,
+    State,
+    close_killed,
+    load_reports,
+    run_folder,
+)
 from schema.errors import LockedError, MetadataError
 from storage.places import at, files_below
 
@@ -94,3 +104,58 @@ def test_what_is_no_metadata_store_is_told(tmp_path: Path) -> None:
     (tmp_path / "metadata.db").write_bytes(b"this is no SQLite file, by any means" * 100)
     with pytest.raises(MetadataError, match="cannot be opened"):
         open_store(tmp_path)
+
+
+def test_run_of_another_orchestrator_is_not_closed(tmp_path: Path) -> None:
+    run_id = f"{OTHERS_RUN}scheduled"
+    run_folder(tmp_path, run_id).mkdir(parents=True)
+    RunReport(run_id, "flights", {"Trainer": NodeReport("Trainer", State.RUNNING)}, started=1.0).save(tmp_path)
+    close_killed(tmp_path)
+    [report] = load_reports(tmp_path)
+    assert (report.outcome, report.nodes["Trainer"].state) == ("running", State.RUNNING)
+
+
+class Mysql:
+    """A connection to a MySQL server that knows the two locks' functions, for what one session asks."""
+
+    def __init__(self) -> None:
+        self.held: set[str] = set()
+        self.error: Exception | None = None
+        self._answer: tuple[int | None, ...] = ()
+
+    def cursor(self) -> Mysql:
+        return self
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+    def execute(self, statement: str, values: tuple[object, ...]) -> None:
+        if self.error is not None:
+            raise self.error
+        name = str(values[0])
+        if "GET_LOCK" in statement:
+            self.held.add(name)
+            self._answer = (1,)
+        elif statement == "SELECT IS_USED_LOCK(%s) = CONNECTION_ID()":
+            self._answer = (1 if name in self.held else None,)
+
+    def fetchone(self) -> tuple[int | None, ...]:
+        return self._answer
+
+
+def test_lost_lock_of_mysql_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Mysql()
+    monkeypatch.setattr("pipeline.runners.lock.session", lambda metadata: nullcontext(server))
+    with shared_lock(MysqlMetadata(kind="mysql", host="db", database="mlmd", user="ml"), "flights") as confirm:
+        confirm()
+        server.held.clear()
+        with pytest.raises(LockedError, match="The lock was lost"):
+            confirm()
+        server.error = OSError("Lost connection to MySQL server during query")
+        with pytest.raises(LockedError, match="Lost connection"):
+            confirm()
+
+
+def test_metadata_of_one_machine_has_no_lock_to_lose() -> None:
+    with shared_lock(SqliteMetadata(), "flights") as confirm:
+        confirm()

@@ -6,7 +6,7 @@ import pytest
 from version_folders import push_model, write_versions
 
 from schema.errors import StorageError, UsageError
-from serving.deploy.release import choose, reading, require_bucket
+from serving.deploy.release import choose, reading, require_scheme
 from serving.rollback import roll_back
 
 
@@ -31,7 +31,7 @@ def test_a_version_that_is_rolled_back_is_never_served(base_path: Path) -> None:
     roll_back(base_path, 7, "it was worse", "me")
     assert choose(str(base_path), None, None, 10)[0].version == 7
     for version, canary in ((9, None), (7, 9)):
-        with pytest.raises(UsageError, match=r"rolled back.*headrace promote 9"):
+        with pytest.raises(UsageError, match=r"rolled back.*headrace promote PIPELINE 9"):
             choose(str(base_path), version, canary, 10)
 
 
@@ -75,6 +75,6 @@ def test_a_bucket_that_refuses_is_told_as_such() -> None:
 
 
 def test_a_platform_reads_a_bucket_only(release) -> None:
-    require_bucket(release("gs://bucket/m"), "gs://", "s3://", mend="")
+    require_scheme(release("gs://bucket/m"), "gs://", "s3://", mend="")
     with pytest.raises(UsageError, match=r"gs://… or s3://…\. Received: /srv/models"):
-        require_bucket(release("/srv/models"), "gs://", "s3://", mend="Push elsewhere.")
+        require_scheme(release("/srv/models"), "gs://", "s3://", mend="Push elsewhere.")
