@@ -127,11 +127,11 @@ def environment_with(packages: list[Path], cache: Path, third_party: list[str]) 
         fcntl.flock(lock, fcntl.LOCK_EX)
         python = folder / "bin" / "python"
         if not (folder / "complete").exists():
-            venv.create(folder, clear=True, with_pip=False)
+            venv.create(folder, clear=True, with_pip=True)
             [installed] = folder.glob("lib/python*/site-packages")
             (installed / "third_party.pth").write_text("\n".join(third_party))
             if packages:
-                subprocess.run([python, "-I", _pip(), *_PIP_OPTIONS, *packages], cwd=cache, check=True)
+                subprocess.run([python, "-I", "-m", "pip", *_PIP_OPTIONS, *packages], cwd=cache, check=True)
             (folder / "complete").touch()
     return str(python)
 
@@ -140,14 +140,6 @@ _PIP_OPTIONS = (
     *("install", "--no-deps", "--no-index", "--no-build-isolation", "--ignore-installed"),
     *("--no-cache-dir", "--disable-pip-version-check", "--quiet"),
 )
-
-
-def _pip() -> str:
-    """The pip that comes with Python, which runs from its wheel."""
-    import ensurepip
-
-    [wheel] = Path(ensurepip.__file__).parent.glob("_bundled/pip-*.whl")
-    return f"{wheel}/pip"
 
 
 def run() -> None:
