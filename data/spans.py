@@ -15,6 +15,7 @@ from pathlib import Path
 
 from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
 
 from data.config import SPAN, DataConfig, SourceConfig
 from schema.errors import DataError
@@ -133,6 +134,8 @@ def _pattern(path: str) -> re.Pattern[str]:
 
 def _list(glob: str) -> list[str]:
     try:
+        if FileSystems.get_scheme(glob) == "s3":  # which asks for options, even for none, before any job is made
+            FileSystems.set_options(PipelineOptions([]))
         matches = FileSystems.match([glob])[0].metadata_list
     except (BeamIOError, ValueError) as error:
         raise DataError("The source cannot be listed", where=glob, received=str(error)) from None

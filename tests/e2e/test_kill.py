@@ -117,7 +117,7 @@ def test_an_interrupted_run_ends_at_once_and_says_how_to_go_on(project: Project,
     output, _ = process.communicate(timeout=30)
     assert was_caught
     assert process.returncode == ExitCode.INTERRUPTED, output.decode()
-    assert "Finished nodes are kept: headrace run" in output.decode()
+    assert "Finished nodes are kept: headrace resume" in output.decode()
     assert states(project)["Transform"] == "cancelled"
     assert wait_until_none(project) == []
     assert History(open_store(project.home), "flights").unfinished() == []
