@@ -119,8 +119,8 @@ def test_a_rollback_leaves_the_version_before(remote: Remote) -> None:
 @pytest.mark.parametrize(
     ("key", "bucket", "said"),
     [
-        ("root", "nowhere", "The bucket does not exist"),
-        ("data", "nowhere", "The bucket does not exist"),
+        ("root", "nowhere", "There is no such bucket"),
+        ("data", "nowhere", "There is no such bucket"),
         ("schema", "closed", "The object store refuses access"),
         ("push", "closed", "The object store refuses access"),
     ],
