@@ -41,6 +41,8 @@ def kubernetes_files(settings: Settings, cluster: Cluster) -> dict[str, str]:
         "base_path": settings.base_path,
         "namespace": f" --namespace {cluster.namespace}" if cluster.namespace else "",
     }
+    source = "volume" if settings.needs_volume else "bucket" if settings.is_remote else "image"
+    names["source"] = template(f"kubernetes-{source}.md", **names)
     return {
         **{name: to_yaml(manifest, settings.command) for name, manifest in {**manifests, **extra}.items()},
         **kubernetes_monitoring(settings),

@@ -191,3 +191,16 @@ def test_the_guide_has_no_gaps(settings, changed) -> None:
     guide = kubernetes_files(settings(**changed), Cluster(namespace="serving"))["README.md"]
     assert "kubectl apply -k . --namespace serving" in guide
     assert "$" not in guide
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({}, "kubectl cp"),
+        ({"push_path": "gs://bucket/models"}, "the right to read it"),
+        ({"baked": (1,)}, "They are in the image"),
+    ],
+)
+def test_the_guide_tells_of_the_place_where_the_models_are(settings, changed, told: str) -> None:
+    guide = kubernetes_files(settings(**changed), Cluster())["README.md"]
+    assert [each for each in ("kubectl cp", "the right to read it", "They are in the image") if each in guide] == [told]
