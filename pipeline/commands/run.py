@@ -98,10 +98,8 @@ def run(console: Console, config: PipelineConfig, options: RunOptions) -> ExitCo
             reports = load_reports(config.home)
             tell = partial(_tell_of_job, console)
             end_jobs_of_killed(config, reports, tell)
-            resumed = (number for number, each in enumerate(reports) if each.run_id == options.resumes)
-            accepted = accepted_findings(history, reports[: next(resumed, len(reports))], options.accept)
             console.print(f"{config.name}: {window.describe()}")
-            runner = _runner(config, options, run_id, reports, accepted, _forced(options, history, reports))
+            runner = _runner(config, options, run_id, reports, history)
             runner.report.spans = _contents(window, options)
             runner.report.on = options.on or ""
             runner.beam_args = place_run(config, options.on, window, run_id)
@@ -109,28 +107,42 @@ def run(console: Console, config: PipelineConfig, options: RunOptions) -> ExitCo
                 console.print(_placed(options.on, runner.beam_args), markup=False, soft_wrap=True)
             runner.abandon = partial(end_job, config, runner.report, tell=tell)
             runner.confirm = confirm
-            try:
-                with Progress(console) as progress, interruptible():
-                    runner.watch = progress
-                    runner.run()
-            except LockedError as error:  # another machine has the run's lock by now, and perhaps its own run
-                runner.report.error = str(error)
-                _close(runner.report, config.home, "failed", started)
-                raise
-            except KeyboardInterrupt:
-                confirm()
-                recover(history, at(config.artifacts))
-                _close(runner.report, config.home, "interrupted", started)
-                resume = f"headrace resume {shlex.quote(options.pipeline)}"
-                console.print(f"Interrupted. Finished nodes are kept: {resume} goes on from there.")
-                _share(console, config, runner.report)
-                return ExitCode.INTERRUPTED
-            try:
-                return _conclude(console, config, options, runner, history, started)
-            except BaseException:
-                if runner.report.outcome == RUNNING:  # the metadata server is gone, say
-                    _close(runner.report, config.home, "failed", started)
-                raise
+            return _execute(console, config, options, runner, history, started)
+
+
+def _execute(
+    console: Console,
+    config: PipelineConfig,
+    options: RunOptions,
+    runner: LocalRunner,
+    history: History,
+    started: float,
+) -> ExitCode:
+    """Runs the nodes; however that ends, the report says so."""
+    from pipeline.runners.lock import recover
+
+    try:
+        with Progress(console) as progress, interruptible():
+            runner.watch = progress
+            runner.run()
+    except LockedError as error:  # another machine has the run's lock by now, and perhaps its own run
+        runner.report.error = str(error)
+        _close(runner.report, config.home, "failed", started)
+        raise
+    except KeyboardInterrupt:
+        runner.confirm()
+        recover(history, at(config.artifacts))
+        _close(runner.report, config.home, "interrupted", started)
+        resume = f"headrace resume {shlex.quote(options.pipeline)}"
+        console.print(f"Interrupted. Finished nodes are kept: {resume} goes on from there.")
+        _share(console, config, runner.report)
+        return ExitCode.INTERRUPTED
+    try:
+        return _conclude(console, config, options, runner, history, started)
+    except BaseException:
+        if runner.report.outcome == RUNNING:  # the metadata server is gone, say
+            _close(runner.report, config.home, "failed", started)
+        raise
 
 
 def with_newest(config: PipelineConfig, span: int) -> PipelineConfig:
@@ -175,13 +187,15 @@ def _runner(
     options: RunOptions,
     run_id: str,
     reports: list[RunReport],
-    accepted: dict[GateName, dict[str, str]],
-    forced: dict[str, str],
+    history: History,
 ) -> LocalRunner:
     from pipeline.dag import build_pipeline
     from pipeline.runners.compile import compile_pipeline, mark_partial
     from pipeline.runners.local import LocalRunner, new_report
 
+    resumed = (number for number, each in enumerate(reports) if each.run_id == options.resumes)
+    accepted = accepted_findings(history, reports[: next(resumed, len(reports))], options.accept)
+    forced = _forced(options, history, reports)
     compiled = compile_pipeline(build_pipeline(config, accepted), run_id)
     nodes = [each.pipeline_node.node_info.id for each in compiled.nodes]
     named = [*options.force, *filter(None, (options.from_node, options.until_node))]

@@ -127,11 +127,11 @@ def environment_with(packages: list[Path], cache: Path, third_party: list[str]) 
         fcntl.flock(lock, fcntl.LOCK_EX)
         python = folder / "bin" / "python"
         if not (folder / "complete").exists():
-            venv.create(folder, clear=True, with_pip=True)
+            venv.create(folder, clear=True, with_pip=False)
             [installed] = folder.glob("lib/python*/site-packages")
             (installed / "third_party.pth").write_text("\n".join(third_party))
             if packages:
-                subprocess.run([python, "-I", "-m", "pip", *_PIP_OPTIONS, *packages], cwd=cache, check=True)
+                subprocess.run([python, "-I", _pip(), *_PIP_OPTIONS, *packages], cwd=cache, check=True)
             (folder / "complete").touch()
     return str(python)
 
@@ -140,6 +140,19 @@ _PIP_OPTIONS = (
     *("install", "--no-deps", "--no-index", "--no-build-isolation", "--ignore-installed"),
     *("--no-cache-dir", "--disable-pip-version-check", "--quiet"),
 )
+
+
+def _pip() -> str:
+    """The pip that comes with Python, which runs from its wheel; Debian keeps it elsewhere.
+
+    Not installed into the environment: Python 3.10 would install an old setuptools with it.
+    """
+    import ensurepip
+    import sysconfig
+
+    folder = sysconfig.get_config_var("WHEEL_PKG_DIR") or Path(ensurepip.__file__).parent / "_bundled"
+    [wheel] = Path(folder).glob("pip-*.whl")
+    return f"{wheel}/pip"
 
 
 def run() -> None:
