@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from upath import UPath
+
 from storage.places import Place, at, is_remote
 
 
@@ -37,3 +39,15 @@ def write_whole(path: Place, content: str | bytes) -> None:
     flush(unfinished)
     unfinished.replace(path)
     flush(path.parent)
+
+
+def create_if_absent(place: UPath, content: str) -> None:
+    """Creates an object in a store, whole, if nobody else has; of several who do so at once, at most one does."""
+    try:
+        place.fs.pipe_file(place.path, content.encode(), mode="create")
+    except FileExistsError:
+        return
+    except OSError as error:  # in S3, those who create it at the same moment may all be refused
+        response = getattr(error.__cause__, "response", {})
+        if response.get("Error", {}).get("Code") not in ("PreconditionFailed", "ConditionalRequestConflict"):
+            raise

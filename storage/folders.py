@@ -41,8 +41,8 @@ def move_folder(source: Place, target: Place, last: str) -> None:
     remove_folder(source, last)
 
 
-def remove_folder(folder: Place, last: str) -> None:
-    """Removes a folder, in an object store `last` before all others."""
+def remove_folder(folder: Place, last: str | None = None) -> None:
+    """Removes a folder, in an object store the file that was written `last` before all others."""
     if not is_remote(folder):
         shutil.rmtree(str(folder))
         return

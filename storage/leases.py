@@ -25,7 +25,7 @@ from upath import UPath
 
 from schema.errors import LockedError
 from schema.strict import Strict
-from storage.files import write_whole
+from storage.files import create_if_absent, write_whole
 from storage.places import Place, at, names_below
 
 LEASE_SECONDS = 300.0
@@ -129,15 +129,7 @@ def _last(folder: UPath) -> tuple[int, Claim | None]:
 
 
 def _create(place: UPath, claim: Claim) -> None:
-    """Creates the object if nobody else has."""
-    try:
-        place.fs.pipe_file(place.path, claim.model_dump_json().encode(), mode="create")
-    except FileExistsError:
-        return
-    except OSError as error:  # in S3, those who create it at the same moment may all be refused
-        response = getattr(error.__cause__, "response", {})
-        if response.get("Error", {}).get("Code") not in ("PreconditionFailed", "ConditionalRequestConflict"):
-            raise
+    create_if_absent(place, claim.model_dump_json())
 
 
 def _remove_below(folder: UPath, number: int) -> None:

@@ -14,11 +14,11 @@ from contextlib import suppress
 
 import ml_metadata as mlmd
 from ml_metadata.proto import metadata_store_pb2 as pb
-from upath import UPath
 
 from pipeline.config import PipelineConfig
 from pipeline.metadata import open_store
 from schema.errors import MetadataError
+from storage.files import create_if_absent
 from storage.places import at, is_remote
 
 _OWNER = "owner.json"
@@ -39,8 +39,7 @@ def claim_root(config: PipelineConfig) -> None:
         return
     owner = at(config.shared) / _OWNER
     name = _name_of(open_store(config.home, config.metadata))
-    with suppress(FileExistsError):
-        _create(owner, {"store": name, "machine": socket.gethostname()})
+    create_if_absent(owner, json.dumps({"store": name, "machine": socket.gethostname()}))
     found = json.loads(owner.read_text(encoding="utf-8"))
     if found.get("store") != name:
         raise MetadataError(
@@ -51,10 +50,6 @@ def claim_root(config: PipelineConfig) -> None:
             mend="Give all machines one database (`metadata: {kind: postgresql, …}`), or this one another root. If the "
             "records were lost or begun anew, the old artifacts are of no use to them: take another root.",
         )
-
-
-def _create(place: UPath, content: dict[str, str]) -> None:
-    place.fs.pipe_file(place.path, json.dumps(content).encode(), mode="create")
 
 
 def _name_of(store: mlmd.MetadataStore) -> str:

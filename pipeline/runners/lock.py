@@ -6,10 +6,9 @@ import fcntl
 import hashlib
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from pipeline.metadata_config import MetadataConfig, MysqlMetadata, ServerMetada
 from pipeline.metadata_server import session
 from pipeline.runners.report import OTHERS_RUN
 from schema.errors import LockedError
-from storage.places import is_remote
+from storage.folders import remove_folder
 
 _LOCK_FILE = "lock"
 
@@ -198,13 +197,7 @@ def recover(history: History, artifacts: UPath) -> list[str]:
     for node, execution in zip(nodes, unfinished, strict=True):
         for pattern in (f"*/{execution.id}", f".system/*/{execution.id}"):
             for remains in (artifacts / node).glob(pattern):
-                _remove(remains)
+                with suppress(OSError):
+                    remove_folder(remains)
     history.cancel(unfinished)
     return nodes
-
-
-def _remove(folder: UPath) -> None:
-    if is_remote(folder):
-        folder.fs.rm(folder.path, recursive=True)
-    else:
-        shutil.rmtree(str(folder), ignore_errors=True)

@@ -42,7 +42,7 @@ from pipeline.runners.compile import compile_pipeline
 from pipeline.runners.dataflow import Job
 from pipeline.runners.joint_report import JointReport, alone, join_report, lock_file
 from pipeline.runners.local import LocalRunner, new_report
-from pipeline.runners.placement import end_job
+from pipeline.runners.placement import bytes_of, end_job
 from pipeline.runners.report import OTHERS_RUN, NodeReport, RunReport, State, run_folder
 from pipeline.runners.sharing import share
 from schema.errors import ExitCode, HeadraceError, UsageError
@@ -144,7 +144,7 @@ def _place(config: PipelineConfig, on: Runner | None, node_id: str, run_id: str,
         return IN_MEMORY
     target, window = find_target(config, on), find_window(config.data)
     spans = (window.eval_span,) if window.eval_span and node_id in EVAL_NODES else window.spans
-    if sum(at(path).stat().st_size for span in spans for path in span.files) < target.local_below_mib << 20:
+    if bytes_of(spans) < target.local_below_mib << 20:
         return IN_MEMORY
     if not needs_package(target):
         return beam_args(config, on, node_id, run_id, None)

@@ -44,8 +44,8 @@ def place_run(config: PipelineConfig, on: Runner | None, window: Window, run_id:
     if on is None:
         return place(config, None, 0, 0, run_id, None)
     target = find_target(config, on)
-    window_bytes = _bytes_of(window.spans)
-    eval_bytes = _bytes_of([window.eval_span]) if window.eval_span else window_bytes
+    window_bytes = bytes_of(window.spans)
+    eval_bytes = bytes_of([window.eval_span]) if window.eval_span else window_bytes
     is_away = window_bytes >= target.local_below_mib << 20
     package = build_package(run_folder(config.home, run_id)) if is_away and needs_package(target) else None
     return place(config, on, window_bytes, eval_bytes, run_id, package)
@@ -103,7 +103,8 @@ def end_jobs_of_killed(config: PipelineConfig, reports: Sequence[RunReport], tel
                 end_job(config, report, node, tell)
 
 
-def _bytes_of(spans: Iterable[Span]) -> int:
+def bytes_of(spans: Iterable[Span]) -> int:
+    """Of all files of some spans, wherever they lie."""
     paths = [path for span in spans for path in span.files]
     with ThreadPoolExecutor(_ASKED_AT_ONCE) as pool:
         return sum(pool.map(lambda path: int(at(path).stat().st_size), paths))
