@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import fcntl
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from storage.leases import leased
 from storage.places import Place, is_remote
@@ -29,10 +31,20 @@ def locked(base: Place) -> Iterator[Callable[[], None]]:
             yield confirm
         return
     base.mkdir(parents=True, exist_ok=True)
-    with (base / _LOCK).open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with alone(Path(str(base / _LOCK))):
         yield _nothing_can_be_lost
 
 
 def _nothing_can_be_lost() -> None:
     """The kernel keeps a lock as long as its holder lives."""
+
+
+@contextmanager
+def alone(file: Path) -> Iterator[None]:
+    """Waits until no other process holds the file; the kernel frees it when its holder ends, however it ends."""
+    handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.gates.verdict import Verdict
 from pipeline.runners.report import RunReport, State, load_reports, run_folder
+from storage.locks import alone
 
 _LOCK_FILE = "report.lock"
 
@@ -77,14 +75,3 @@ def conclude(run: RunReport, verdicts: list[Verdict]) -> None:
 def lock_file(home: Path, run_id: str) -> Path:
     """Who holds it has a run's folder to itself."""
     return run_folder(home, run_id) / _LOCK_FILE
-
-
-@contextmanager
-def alone(file: Path) -> Iterator[None]:
-    """Waits until no other process holds the file; the kernel frees it when its holder ends, however it ends."""
-    handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)

@@ -40,12 +40,13 @@ from pipeline.processes import interruptible
 from pipeline.runners.claim import claim_root
 from pipeline.runners.compile import compile_pipeline
 from pipeline.runners.dataflow import Job
-from pipeline.runners.joint_report import JointReport, alone, join_report, lock_file
+from pipeline.runners.joint_report import JointReport, join_report, lock_file
 from pipeline.runners.local import LocalRunner, new_report
 from pipeline.runners.placement import bytes_of, end_job
 from pipeline.runners.report import OTHERS_RUN, NodeReport, RunReport, State, run_folder
 from pipeline.runners.sharing import share
 from schema.errors import ExitCode, HeadraceError, UsageError
+from storage.locks import alone
 from storage.places import at
 
 MODULE = "pipeline.runners.one_node"
