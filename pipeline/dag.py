@@ -9,7 +9,6 @@ from typing import Any
 from tfx.components.example_validator.component import ExampleValidator
 from tfx.components.statistics_gen.component import StatisticsGen
 from tfx.components.trainer.component import Trainer
-from tfx.components.transform.component import Transform
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import trainer_pb2
@@ -31,6 +30,7 @@ from pipeline.components.import_schema_gen import ImportSchemaGen
 from pipeline.components.infra_validator import InfraValidator
 from pipeline.components.pusher import Pusher
 from pipeline.components.reference_gen import ReferenceGen
+from pipeline.components.transform import Transform
 from pipeline.config import PipelineConfig
 from pipeline.gates.quality import eval_config
 from pipeline.gates.verdict import GateName
@@ -133,9 +133,18 @@ def _nodes(config: PipelineConfig, accepted: Accepted, history: History) -> list
             custom_config={
                 "features": features,
                 "label": config.label.name,
-                "code": code_fingerprint("models/preprocessing.py", "models/features.py", "models/vocabularies.py"),
+                "code": code_fingerprint(
+                    "data/dense_examples.py",
+                    "data/records.py",
+                    "models/features.py",
+                    "models/preprocessing.py",
+                    "models/vocabularies.py",
+                    "pipeline/components/transform.py",
+                    "pipeline/components/transform_examples.py",
+                ),
             },
             disable_statistics=True,  # StatisticsGen has computed them
+            disable_analyzer_cache=True,
         )
         base_model = base_model_of(history, examples, config.push.path) if config.training.warm_start else None
         trainer = Trainer(

@@ -1,0 +1,100 @@
+"""Transform: TFX's component, with an executor whose Beam elements are batches.
+
+TFX's own reads every record as an element, decodes it with a slower parser, and writes every transformed record as an
+element again. This one analyzes Arrow batches with TensorFlow Transform and then applies the graph shard by shard.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import apache_beam as beam
+import tensorflow_transform as tft
+import tensorflow_transform.beam as tft_beam
+from apache_beam.pvalue import AsSingleton
+from tensorflow_transform.tf_metadata.dataset_metadata import DatasetMetadata
+from tfx import types
+from tfx.components.schema_gen.executor import DEFAULT_FILE_NAME as SCHEMA_FILE
+from tfx.components.transform import component
+from tfx.components.util import udf_utils
+from tfx.dsl.components.base import base_beam_executor, executor_spec
+from tfx.dsl.io import fileio
+from tfx.types import artifact_utils
+from tfx.types.standard_component_specs import PREPROCESSING_FN_KEY
+from tfx.utils import json_utils
+from tfx_bsl.tfxio.tf_example_record import TFExampleRecord
+
+from data.records import ReadRecordBatches, types_of
+from data.spans import TRAIN
+from pipeline.components.transform_examples import TransformExamples
+from schema.contract import load_schema
+from storage.places import at
+
+_UNFINISHED = "unfinished"
+
+
+class TransformExecutor(base_beam_executor.BaseBeamExecutor):
+    """Analyzes the train split and transforms every split."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Leaves the transform graph, and for each shard of examples one of the same name of transformed examples."""
+        examples = artifact_utils.get_single_instance(input_dict["examples"])
+        transformed = artifact_utils.get_single_instance(output_dict["transformed_examples"])
+        transformed.split_names = examples.split_names
+        graph = artifact_utils.get_single_uri(output_dict["transform_graph"])
+        schema = load_schema(at(artifact_utils.get_single_uri(input_dict["schema"])) / SCHEMA_FILE)
+        preprocessing_fn = functools.partial(
+            udf_utils.get_fn(exec_properties, PREPROCESSING_FN_KEY),
+            custom_config=json_utils.loads(exec_properties["custom_config"]),
+        )
+        tfxio = TFExampleRecord(
+            artifact_utils.get_split_uri([examples], TRAIN), schema=schema
+        )  # for what TFT asks of it
+        type_specs = tfxio.TensorAdapter().OriginalTypeSpecs()
+        analyzed = tfxio.Project(tft.get_analyze_input_columns(preprocessing_fn, type_specs))
+        feature_types = types_of(schema)
+        analyzed_types = {name: feature_types[name] for name in analyzed.ArrowSchema().names}
+        read = tft.get_transform_input_columns(preprocessing_fn, type_specs)
+        temporary = f"{graph}/{_UNFINISHED}"
+        with self._make_beam_pipeline() as pipeline, tft_beam.Context(temporary, use_deep_copy_optimization=True):
+            batches = pipeline | "ReadTrain" >> ReadRecordBatches(_shards(examples, TRAIN), analyzed_types)
+            learned = (batches, analyzed.TensorAdapterConfig()) | "Analyze" >> tft_beam.AnalyzeDataset(preprocessing_fn)
+            written = learned | "WriteGraph" >> tft_beam.WriteTransformFn(graph)
+            _ = DatasetMetadata(schema) | "WriteSchema" >> tft_beam.WriteMetadata(
+                f"{graph}/{tft.TFTransformOutput.RAW_METADATA_DIR}", pipeline
+            )
+            _ = (
+                pipeline
+                | "Shards" >> beam.Create(_pairs(examples, transformed), reshuffle=True)
+                | "Transform" >> beam.ParDo(TransformExamples(graph, read), AsSingleton(written))
+            )
+        fileio.rmtree(temporary)
+
+
+class Transform(component.Transform):
+    """TFX's component with the executor of this module: of its options it knows those that `pipeline.dag` gives.
+
+    The preprocessing function is given by its import path and takes a `custom_config`.
+    """
+
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(TransformExecutor)
+
+
+def _shards(examples: types.Artifact, split: str) -> list[str]:
+    return sorted(fileio.glob(f"{artifact_utils.get_split_uri([examples], split)}/*"))
+
+
+def _pairs(examples: types.Artifact, transformed: types.Artifact) -> list[tuple[str, str]]:
+    """The path of each shard of examples, and of its transformed examples."""
+    pairs = []
+    for split in artifact_utils.decode_split_names(examples.split_names):
+        folder = artifact_utils.get_split_uri([transformed], split)
+        fileio.makedirs(folder)
+        pairs += [(path, f"{folder}/{path.rsplit('/', 1)[1]}") for path in _shards(examples, split)]
+    return pairs

@@ -1,0 +1,160 @@
+"""Transform leaves what TFX's own component leaves on the same examples."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_transform as tft
+from google.protobuf import text_format
+from small_artifacts import artifact_at, execute
+from tensorflow_metadata.proto.v0 import schema_pb2
+from tfx.components.transform.executor import Executor as StockExecutor
+from tfx.types import artifact_utils
+from tfx.types.standard_artifacts import Examples, Schema, TransformCache, TransformGraph
+
+from models.config import FeaturesConfig
+from models.features import model_features
+from pipeline.components.transform import TransformExecutor
+
+SCHEMA = """
+    default_environment: "TRAINING"
+    default_environment: "SERVING"
+    feature { name: "temp" type: FLOAT }
+    feature { name: "seats" type: INT }
+    feature { name: "stops" type: INT presence { min_fraction: 1.0 } shape { dim { size: 1 } } }
+    feature { name: "origin" type: BYTES string_domain { value: "EWR" value: "JFK" } }
+    feature { name: "tailnum" type: BYTES }
+    feature { name: "flight" type: INT }
+    feature { name: "weekend" type: INT bool_domain {} }
+    feature { name: "departure" type: INT time_domain { integer_format: UNIX_SECONDS } }
+    feature { name: "note" type: BYTES natural_language_domain {} }
+    feature { name: "unread" type: FLOAT presence { min_fraction: 1.0 } shape { dim { size: 1 } } }
+    feature { name: "late" type: INT not_in_environment: "SERVING" presence { min_fraction: 1.0 } }
+"""
+SHARDS = {"train": [300, 1, 120], "eval": [90]}
+OPTIONS = {"module_file": None, "module_path": None, "stats_options_updater_fn": None, "splits_config": None}
+
+
+def row(number):
+    """Each feature but `stops` and the label is missing in some rows, `unread` (which is excluded) in all."""
+    return {
+        "temp": [number / 7] if number % 5 else [],
+        "seats": [10 * number] if number % 4 else [],
+        "stops": [number % 3],
+        "origin": [["EWR", "JFK", "LGA"][number % 3]] if number % 8 else [],
+        "tailnum": [f"N{number % 17}"] if number % 6 else [],
+        "flight": [number] if number % 9 else [],
+        "weekend": [number % 2] if number % 10 else [],
+        "departure": [1_357_016_400 + 7_000 * number] if number % 11 else [],
+        "note": [f"gate {number % 3} closed"] if number % 3 else [],
+        "late": [number % 2],
+    }
+
+
+def example_of(values):
+    example = tf.train.Example()
+    for name, found in values.items():
+        if not found:
+            continue
+        feature = example.features.feature[name]
+        if isinstance(found[0], str):
+            feature.bytes_list.value.extend(value.encode() for value in found)
+        elif name == "temp":
+            feature.float_list.value.extend(found)
+        else:
+            feature.int64_list.value.extend(found)
+    return example.SerializeToString()
+
+
+@pytest.fixture(scope="module")
+def schema():
+    return text_format.Parse(SCHEMA, schema_pb2.Schema())
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    """Examples in shards, and the schema."""
+    folder = tmp_path_factory.mktemp("inputs")
+    examples = artifact_at(Examples, folder / "examples")
+    examples.split_names = artifact_utils.encode_split_names(list(SHARDS))
+    number = 0
+    for split, shards in SHARDS.items():
+        (folder / "examples" / f"Split-{split}").mkdir()
+        for shard, rows in enumerate(shards):
+            path = folder / "examples" / f"Split-{split}" / f"data_tfrecord-{shard:05d}-of-00003.gz"
+            with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
+                for _ in range(rows):
+                    writer.write(example_of(row(number)))
+                    number += 1
+    schema = artifact_at(Schema, folder / "schema")
+    (folder / "schema" / "schema.pbtxt").write_text(SCHEMA)
+    return {"examples": examples, "schema": schema}
+
+
+@pytest.fixture(scope="module")
+def left(tmp_path_factory, inputs, schema):
+    """By component, the folder with what it left of the same examples."""
+    features = model_features(schema, FeaturesConfig(exclude={"unread": "-"}, hashed={"flight": 16}), "late")
+    config = {"features": [feature.to_json() for feature in features], "label": "late"}
+    properties = {
+        **OPTIONS,
+        "preprocessing_fn": "models.preprocessing.preprocessing_fn",
+        "custom_config": json.dumps(config),
+        "force_tf_compat_v1": 0,
+        "disable_statistics": 1,
+    }
+    folders = {}
+    for name, executor in (("stock", StockExecutor), ("ours", TransformExecutor)):
+        folder = folders[name] = tmp_path_factory.mktemp(name)
+        outputs = {
+            "transform_graph": artifact_at(TransformGraph, folder / "graph"),
+            "transformed_examples": artifact_at(Examples, folder / "examples"),
+            "updated_analyzer_cache": artifact_at(TransformCache, folder / "cache"),
+        }
+        execute(executor, folder, inputs, outputs, properties)
+        assert set(artifact_utils.decode_split_names(outputs["transformed_examples"].split_names)) == set(SHARDS)
+    return folders
+
+
+def transformed(folder, split):
+    """The transformed examples of a split as one array of rows, in the order of their values."""
+    spec = tft.TFTransformOutput(str(folder / "graph")).transformed_feature_spec()
+    files = sorted(str(path) for path in (folder / "examples" / f"Split-{split}").iterdir())
+    records = list(tf.data.TFRecordDataset(files, "GZIP").as_numpy_iterator())
+    parsed = tf.io.parse_example(records, spec)
+    columns = [np.reshape(parsed[name].numpy().astype(np.float64), [len(records), -1]) for name in sorted(parsed)]
+    rows = np.hstack(columns)
+    return sorted(parsed), rows[np.lexsort(np.round(rows, 4).T)]
+
+
+@pytest.mark.parametrize("split", list(SHARDS))
+def test_the_transformed_examples_are_the_stock_components(left, split):
+    names, rows = transformed(left["ours"], split)
+    stock_names, stock_rows = transformed(left["stock"], split)
+    assert names == stock_names
+    assert len(rows) == sum(SHARDS[split])
+    np.testing.assert_allclose(rows, stock_rows, rtol=1e-5, atol=1e-6)
+
+
+def test_the_transform_graph_is_the_stock_components(left):
+    ours, stock = (tft.TFTransformOutput(str(left[name] / "graph")) for name in ("ours", "stock"))
+    assert ours.vocabulary_by_name("tailnum") == stock.vocabulary_by_name("tailnum")
+    assert ours.raw_metadata.schema == stock.raw_metadata.schema
+    assert ours.transformed_metadata.schema == stock.transformed_metadata.schema
+    records = [example_of(row(number)) for number in range(50)]
+    spec = ours.raw_feature_spec()
+    del spec["unread"]
+    raw = tf.io.parse_example(records, spec)
+    answers = stock.transform_features_layer()(raw)
+    for name, values in ours.transform_features_layer()(raw).items():
+        np.testing.assert_allclose(values, answers[name], rtol=1e-5, atol=1e-6)
+
+
+def test_a_shard_becomes_a_shard_of_the_same_name_and_nothing_else_is_left(left, inputs):
+    for split, shards in SHARDS.items():
+        names = sorted(path.name for path in (left["ours"] / "examples" / f"Split-{split}").iterdir())
+        assert names == [f"data_tfrecord-{shard:05d}-of-00003.gz" for shard in range(len(shards))]
+    assert sorted(path.name for path in (left["ours"] / "graph").iterdir()) == [
+        "metadata", "transform_fn", "transformed_metadata",
+    ]  # fmt: skip
