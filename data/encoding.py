@@ -6,6 +6,8 @@ serving signatures treat them alike, so that a row means the same in a file, an 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -57,6 +59,60 @@ def fits(column: pa.DataType, wanted: pa.DataType) -> bool:
     return bool(pa.types.is_binary(natural) == pa.types.is_binary(wanted))
 
 
+@dataclass(frozen=True)
+class Misfit:
+    """A value that its type cannot hold."""
+
+    index: int
+    """Of its row in the batch."""
+    column: str
+    reason: str
+    value: str
+
+
+def misfits(batch: pa.RecordBatch, wanted: dict[str, pa.DataType]) -> list[Misfit]:
+    """The first value of each row that would not keep its meaning: a fraction as INT, a number beyond its type's range.
+
+    Args:
+        batch: As for `encode`, which refuses these values.
+        wanted: As for `encode`.
+    """
+    found: dict[int, Misfit] = {}
+    for index, name in enumerate(batch.schema.names):
+        column = batch.column(index)
+        target = wanted.get(name) or natural_type(column.type)
+        if target is None or not fits(column.type, target):
+            continue  # no value of the column is right, which is not for a row to say
+        for row in np.flatnonzero(_is_unfit(column, target)).tolist():
+            value = str(column[row].as_py())
+            found.setdefault(row, Misfit(row, name, _UNFIT[target], value))
+    return [found[row] for row in sorted(found)]
+
+
+_UNFIT = {
+    pa.int64(): "not a whole number of 64 bits",
+    pa.float32(): "beyond the range of 32-bit floating-point numbers",
+}
+
+
+def _is_unfit(column: pa.Array, target: pa.DataType) -> np.ndarray:
+    """Bool [rows]: by type nearly always false, without looking at a value."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_decimal(column.type):
+        column = pc.cast(column, pa.float64())
+    if pa.types.is_uint64(column.type) and pa.types.is_integer(target):
+        return np.asarray(pc.fill_null(pc.greater(column, pa.scalar(2**63 - 1, pa.uint64())), False))
+    if not pa.types.is_floating(column.type) or column.type == target:
+        return np.zeros(len(column), bool)
+    numbers = column.to_numpy(zero_copy_only=False)  # a null becomes NaN, which is as missing
+    if pa.types.is_integer(target):
+        in_range = (numbers >= -(2.0**63)) & (numbers < 2.0**63)
+        return np.asarray(~np.isnan(numbers) & ~(in_range & (np.floor(numbers) == numbers)))
+    with np.errstate(over="ignore"):
+        return np.asarray(np.isfinite(numbers) & ~np.isfinite(numbers.astype(np.float32)))
+
+
 def encode(batch: pa.RecordBatch, wanted: dict[str, pa.DataType], where: str) -> list[bytes]:
     """Encodes each row as a serialized tf.Example.
 
@@ -70,14 +126,31 @@ def encode(batch: pa.RecordBatch, wanted: dict[str, pa.DataType], where: str) ->
     """
     columns = []
     for index, name in enumerate(batch.schema.names):
-        column = batch.column(index)
-        present = pc.invert(is_missing(column))
-        values = _convert(column.filter(present), name, wanted.get(name), where)
-        columns.append(_as_lists(values, np.asarray(present)))
+        values, present = convert(batch.column(index), name, wanted.get(name), where)
+        columns.append(_as_lists(values, present))
     encoded: list[bytes] = RecordBatchToExamplesEncoder().encode(
         pa.RecordBatch.from_arrays(columns, batch.schema.names)
     )
     return encoded
+
+
+def convert(column: pa.Array, name: str, wanted: pa.DataType | None, where: str) -> tuple[pa.Array, np.ndarray]:
+    """A column as an example holds it.
+
+    Args:
+        column: Of any scalar Arrow type.
+        name: Its name, for error messages.
+        wanted: As for `encode`; None: its natural type.
+        where: As for `encode`.
+
+    Returns:
+        The values that are there, as int64, float32 or binary; and of which rows they are, bool [rows].
+
+    Raises:
+        DataError: The column's type, or a value, does not fit.
+    """
+    present = pc.invert(is_missing(column))
+    return _convert(column.filter(present), name, wanted, where), np.asarray(present)
 
 
 def _convert(column: pa.Array, name: str, wanted: pa.DataType | None, where: str) -> pa.Array:

@@ -2,31 +2,34 @@
 
 Each Beam element is a block of a file, not a row: Arrow parses it, tfx_bsl encodes it, and it is written as one
 shard for each split, in one DoFn. There is no shuffle, the shards' names follow from the blocks, and a retried
-bundle writes the same shard again.
+bundle writes the same shard again. A row that does not fit is put aside, see `data.quarantine`.
 """
 
 from __future__ import annotations
 
-import bisect
-import hashlib
-import itertools
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 import apache_beam as beam
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import tensorflow as tf
 from apache_beam.metrics import Metrics
 
 from data.config import DropConfig
-from data.encoding import encode, is_missing
-from data.readers import Block, read
+from data.encoding import encode, is_missing, misfits
+from data.quarantine import Quarantine
+from data.readers import Block, read_rows
+from data.rows import BadRow, Rows
+from data.splits import hashed_splits
 from schema.errors import DataError, HeadraceError
 
 METRICS = "headrace"
+EVERY_SPLIT = "all"
+"""What stands for the split of rows that a hash would have split."""
 _GZIP = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)
 
 
@@ -45,6 +48,8 @@ class ExamplesPlan:
     """For a random split: the share of each split. Empty if blocks come with their split."""
     label: str
     """The column without which a row is no example."""
+    quarantine: str
+    """The folder of the rows that do not fit."""
     temporary: str
     """A folder beside the splits; shards are written there and moved when whole."""
 
@@ -71,8 +76,16 @@ def dropped_of(drop: DropConfig) -> str:
     return f"dropped/{drop.missing}"
 
 
+def quarantined_of(split: str, column: str) -> str:
+    """The name of the Beam counter of the rows that were put aside for a column; "" is the line as a whole."""
+    return f"quarantined/{split}/{column}"
+
+
 class WriteExamples(beam.DoFn):
-    """Reads each shard's block and writes its examples, gzipped, to `{split}/data_tfrecord-00000-of-00001.gz`."""
+    """Reads each shard's block and writes its examples, gzipped, to `{split}/data_tfrecord-00000-of-00001.gz`.
+
+    Rows that do not fit go to `{quarantine}/{split}-00000-of-00001.jsonl`.
+    """
 
     def __init__(self, plan: ExamplesPlan) -> None:
         self.plan = plan
@@ -95,38 +108,72 @@ class WriteExamples(beam.DoFn):
         plan = self.plan
         splits = [shard.split] if shard.split else list(plan.hash_buckets)
         temporary = {split: f"{plan.temporary}/{uuid.uuid4().hex}-{split}" for split in splits}
+        quarantine = Quarantine(shard.block)
         with ExitStack() as stack:
-            writers = {
-                split: stack.enter_context(tf.io.TFRecordWriter(path, _GZIP)) for split, path in temporary.items()
-            }
-            for batch in self._batches(shard):
+            writers = [stack.enter_context(tf.io.TFRecordWriter(path, _GZIP)) for path in temporary.values()]
+            for batch in self._batches(shard, quarantine):
                 examples = encode(batch, plan.types, shard.block.path)
-                chosen = itertools.repeat(shard.split) if shard.split else _hashed_splits(batch, plan.hash_buckets)
-                for example, split in zip(examples, chosen):  # noqa: B905 - `repeat` has no end
-                    writers[split].write(example)
-                    Metrics.counter(METRICS, count_of(split)).inc()
+                for split, writer, chosen in zip(splits, writers, self._divided(batch, examples, shard), strict=True):
+                    for example in chosen:
+                        writer.write(example)
+                    Metrics.counter(METRICS, count_of(split)).inc(len(chosen))
+        name = f"{shard.index:05d}-of-{shard.of:05d}"
+        aside = shard.split or EVERY_SPLIT
+        quarantine.write(f"{plan.temporary}/{uuid.uuid4().hex}-quarantine", f"{plan.quarantine}/{aside}-{name}.jsonl")
+        for column, count in quarantine.counts.items():
+            Metrics.counter(METRICS, quarantined_of(aside, column)).inc(count)
         for split, path in temporary.items():
-            final = f"{plan.split_uris[split]}/data_tfrecord-{shard.index:05d}-of-{shard.of:05d}.gz"
+            final = f"{plan.split_uris[split]}/data_tfrecord-{name}.gz"
             tf.io.gfile.makedirs(plan.split_uris[split])
             tf.io.gfile.rename(path, final, overwrite=True)
             yield final
 
-    def _batches(self, shard: Shard) -> Iterator[pa.RecordBatch]:
+    def _divided(self, batch: pa.RecordBatch, examples: list[bytes], shard: Shard) -> list[list[bytes]]:
+        """The examples of each split."""
+        if shard.split:
+            return [examples]
+        buckets = self.plan.hash_buckets
+        split_of = hashed_splits(batch, self.plan.types, buckets, shard.block.path)
+        return [[examples[row] for row in np.flatnonzero(split_of == split)] for split in range(len(buckets))]
+
+    def _batches(self, shard: Shard, quarantine: Quarantine) -> Iterator[pa.RecordBatch]:
         """The block's rows that are kept, with the columns that are not excluded."""
         plan = self.plan
         needed = {drop.missing for drop in plan.drop}
         columns = [name for name in shard.columns if name not in plan.exclude or name in needed]
         for name in needed.difference(columns):
             raise DataError(f"The column {name!r}, which data.drop names, is absent", where=shard.block.path)
-        for batch in read(shard.block, columns, plan.types):
-            for drop in plan.drop:
-                kept = batch.filter(pc.invert(is_missing(_column(batch, drop.missing))))
-                Metrics.counter(METRICS, dropped_of(drop)).inc(len(batch) - len(kept))
-                batch = kept
+        names = [name for name in columns if name not in plan.exclude]
+        for rows in read_rows(shard.block, columns, plan.types, quarantine.add):
+            batch, places = self._kept(rows.batch)
+            batch = pa.RecordBatch.from_arrays([_column(batch, name) for name in names], names)
+            batch = self._fitting(batch, places, rows, quarantine)
             self._require_labels(batch, shard)
-            names = [name for name in batch.schema.names if name not in plan.exclude]
             if len(batch):
-                yield pa.RecordBatch.from_arrays([_column(batch, name) for name in names], names)
+                yield batch
+
+    def _kept(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, np.ndarray]:
+        """The rows that no rule leaves out, and where each was in the batch."""
+        places = np.arange(len(batch))
+        for drop in self.plan.drop:
+            is_kept = pc.invert(is_missing(_column(batch, drop.missing)))
+            kept, places = batch.filter(is_kept), places[np.asarray(is_kept)]
+            Metrics.counter(METRICS, dropped_of(drop)).inc(len(batch) - len(kept))
+            batch = kept
+        return batch, places
+
+    def _fitting(self, batch: pa.RecordBatch, places: np.ndarray, rows: Rows, quarantine: Quarantine) -> pa.RecordBatch:
+        """The rows whose values all fit; the others are put aside."""
+        wrong = misfits(batch, self.plan.types)
+        if not wrong:
+            return batch
+        fits = np.ones(len(batch), bool)
+        for each in wrong:
+            fits[each.index] = False
+            place = int(places[each.index])
+            received = rows.received(place)
+            quarantine.add(BadRow(rows.numbers[place], each.column, each.reason, each.value, received))
+        return batch.filter(pa.array(fits))
 
     def _require_labels(self, batch: pa.RecordBatch, shard: Shard) -> None:
         label = self.plan.label
@@ -156,17 +203,3 @@ def error_of(plan: ExamplesPlan) -> HeadraceError | None:
 
 def _error_file(plan: ExamplesPlan) -> str:
     return f"{plan.temporary}/error.json"
-
-
-def _hashed_splits(batch: pa.RecordBatch, buckets: dict[str, int]) -> Iterator[str]:
-    """The split of each row, by a hash of its values.
-
-    Not of the encoded example: tfx_bsl writes the features of an example in no fixed order.
-    """
-    splits, bounds = list(buckets), list(itertools.accumulate(buckets.values()))
-    names = sorted(batch.schema.names)
-    columns = [_column(batch, name) for name in names]
-    plain = [each.view(pa.int64()) if pa.types.is_timestamp(each.type) else each for each in columns]
-    for row in zip(*(column.to_pylist() for column in plain), strict=True):
-        digest = hashlib.sha256(repr(row).encode()).digest()
-        yield splits[bisect.bisect(bounds, int.from_bytes(digest[:8], "big") % bounds[-1])]

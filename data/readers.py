@@ -1,6 +1,7 @@
 """Reads a source's files as Arrow record batches, block by block.
 
-A block is what one worker reads at a time: a row group of a Parquet file, or a whole CSV file (streamed).
+A block is what one worker reads at a time: a row group of a Parquet file, or a whole CSV file (streamed, see
+`data.csv_files`).
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ from functools import partial
 from typing import BinaryIO, Literal
 
 import pyarrow as pa
-import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
 
+from data.csv_files import find_layout, read_csv
+from data.rows import BadRow, Refuse, Rows
 from schema.errors import DataError
 
 Format = Literal["parquet", "csv"]
-_HEAD_BYTES = 1 << 20
 _BATCH_ROWS = 1 << 14
 _OPEN_HEADERS = 16
 """At once: in a bucket a header takes a while to come, and hardly any work."""
@@ -40,7 +41,7 @@ class Block:
 
 @dataclass(frozen=True)
 class FileInfo:
-    """What a file says of itself without being read through. A CSV file's types are those Arrow infers."""
+    """What a file says of itself without being read through. A CSV file's types are those it will be parsed with."""
 
     path: str
     columns: dict[str, pa.DataType]
@@ -49,7 +50,7 @@ class FileInfo:
 
 
 def inspect(path: str, format: Format, types: dict[str, pa.DataType] | None = None) -> FileInfo:
-    """Reads a file's header (CSV: its first block).
+    """Reads a file's header (CSV: its first megabyte).
 
     Args:
         path: The file.
@@ -57,22 +58,23 @@ def inspect(path: str, format: Format, types: dict[str, pa.DataType] | None = No
         types: As for `read`.
 
     Raises:
-        DataError: The file cannot be opened, is not of this format, or a value in its first block has a wrong type.
+        DataError: The file cannot be opened, or is not of this format.
     """
     with _opened(path, format) as file:
         if format == "parquet":
             parquet = pq.ParquetFile(file)
-            schema, rows = parquet.schema_arrow, parquet.metadata.num_rows
+            names, kinds = parquet.schema_arrow.names, parquet.schema_arrow.types
+            columns = dict(zip(names, kinds, strict=True))
+            repeated = tuple(sorted({name for name in names if names.count(name) > 1}))
+            is_empty = parquet.metadata.num_rows == 0
             blocks = tuple(Block(path, format, group) for group in range(parquet.metadata.num_row_groups))
         else:
-            head = _csv_head(file)
-            table = pa_csv.read_csv(pa.BufferReader(head), convert_options=_csv_options(head, types or {}))
-            schema, rows = table.schema, len(table)
+            layout = find_layout(file, types or {})
+            columns, repeated, is_empty = layout.types, layout.repeated, layout.is_empty
             blocks = (Block(path, format),)
-    repeated = sorted({name for name in schema.names if schema.names.count(name) > 1})
     if repeated:
         raise DataError("A source file repeats columns", where=path, received=", ".join(repeated), mend=_MEND)
-    return FileInfo(path, dict(zip(schema.names, schema.types, strict=True)), rows == 0, blocks)
+    return FileInfo(path, columns, is_empty, blocks)
 
 
 def inspect_all(paths: Sequence[str], format: Format, types: dict[str, pa.DataType] | None = None) -> list[FileInfo]:
@@ -91,7 +93,7 @@ def inspect_all(paths: Sequence[str], format: Format, types: dict[str, pa.DataTy
 
 
 def read(block: Block, columns: list[str], types: dict[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
-    """The block's rows, in batches of bounded size.
+    """The block's rows, in batches of bounded size, every one of which must fit.
 
     Args:
         block: What to read.
@@ -100,36 +102,43 @@ def read(block: Block, columns: list[str], types: dict[str, pa.DataType]) -> Ite
             whole numbers and times are what Arrow infers. A Parquet file brings its own types.
 
     Raises:
-        DataError: The file is damaged, or a CSV value is not of its column's type.
+        DataError: The file is damaged, a line of a CSV file has not as many fields as its header, or a value is not of
+            its column's type.
+    """
+    for rows in read_rows(block, columns, types, partial(_raise, block)):
+        yield rows.batch
+
+
+def read_rows(block: Block, columns: list[str], types: dict[str, pa.DataType], refuse: Refuse) -> Iterator[Rows]:
+    """As `read`, with the place of each row; a row that does not fit is given to `refuse` instead.
+
+    Raises:
+        DataError: The file is damaged.
     """
     with _opened(block.path, block.format) as file:
         if block.format == "parquet":
-            yield from pq.ParquetFile(file).iter_batches(_BATCH_ROWS, row_groups=[block.row_group], columns=columns)
+            yield from _parquet_rows(pq.ParquetFile(file), block.row_group, columns)
         else:
-            options = _csv_options(_csv_head(file), types, columns)
-            file.seek(0)
-            reader = pa_csv.open_csv(file, convert_options=options)
-            try:
-                yield from reader
-            finally:
-                reader.close()  # else its destructor waits, with Python's lock, for a thread that needs it to read
+            layout = find_layout(file, types)
+            yield from read_csv(file, layout, columns, refuse)
 
 
-def _csv_head(file: BinaryIO) -> bytes:
-    """The lines that Arrow infers types from, read without the threads that it starts for a whole file."""
-    head = file.read(_HEAD_BYTES)
-    return head if len(head) < _HEAD_BYTES or b"\n" not in head else head[: head.rindex(b"\n") + 1]
+def _parquet_rows(parquet: pq.ParquetFile, row_group: int, columns: list[str]) -> Iterator[Rows]:
+    row = sum(parquet.metadata.row_group(group).num_rows for group in range(row_group))
+    for batch in parquet.iter_batches(_BATCH_ROWS, row_groups=[row_group], columns=columns):
+        yield Rows(batch, range(row, row + len(batch)))
+        row += len(batch)
 
 
-def _csv_options(head: bytes, types: dict[str, pa.DataType], columns: list[str] | None = None) -> pa_csv.ConvertOptions:
-    """Column types that do not depend on what the first lines happen to lack."""
-    inferred = pa_csv.read_csv(pa.BufferReader(head)).schema
-    forced = {
-        name: each
-        for name, each in types.items()
-        if not pa.types.is_integer(each) or (name in inferred.names and pa.types.is_null(inferred.field(name).type))
-    }
-    return pa_csv.ConvertOptions(include_columns=columns, column_types=forced)
+def _raise(block: Block, row: BadRow) -> None:
+    where = f"line {row.number}" if row.column is None else f"line {row.number}, column {row.column!r}"
+    raise DataError(
+        f"A source file cannot be read as {block.format}",
+        where=block.path,
+        expected="rows that fit their columns",
+        received=f"{where}: {row.reason}: {str(row.received if row.value is None else row.value)[:200]!r}",
+        mend=_MEND,
+    )
 
 
 @contextmanager
@@ -139,7 +148,7 @@ def _opened(path: str, format: Format) -> Iterator[BinaryIO]:
             yield file
     except FileNotFoundError:
         raise DataError("A source file has vanished", where=path, mend=_MEND) from None
-    except (pa.ArrowException, OSError, BeamIOError) as error:
+    except (pa.ArrowException, OSError, BeamIOError, UnicodeDecodeError) as error:
         raise DataError(
             f"A source file cannot be read as {format}",
             where=path,

@@ -70,6 +70,7 @@ class ExamplesParser:
 
         Raises:
             tf.errors.OpError: A record is no tf.Example, or a feature has another type.
+            UnicodeDecodeError: A record is no tf.Example, and TensorFlow cannot tell its bytes.
         """
         columns = self._traced(tf.constant(examples, tf.string))
         return self._batch([(values.numpy(), splits.numpy()) for values, splits in columns])

@@ -29,7 +29,18 @@ from tfx.types import artifact_utils, component_spec, standard_artifacts
 
 from data.config import DataConfig
 from data.encoding import ARROW_TYPES
-from data.examples import METRICS, ExamplesPlan, Shard, WriteExamples, count_of, dropped_of, error_of
+from data.examples import (
+    EVERY_SPLIT,
+    METRICS,
+    ExamplesPlan,
+    Shard,
+    WriteExamples,
+    count_of,
+    dropped_of,
+    error_of,
+    quarantined_of,
+)
+from data.quarantine import FOLDER, tell_first
 from data.readers import inspect_all
 from data.spans import EVAL, TRAIN, Window, find_window, fingerprint
 from schema.errors import DataError
@@ -38,9 +49,13 @@ SPLITS = (TRAIN, EVAL)
 WINDOW = "window"
 _WINDOW = TypeAdapter(Window)
 COUNTS = "counts"
-"""Custom property of the examples: JSON of the examples in each split and the rows left out, with reasons."""
+"""Custom property of the examples: JSON of the examples in each split, the rows left out with reasons, and the rows
+that were put aside since they do not fit: how many, for which column, and the first ones (see `data.quarantine`)."""
 SHARD_SPANS = "shard_spans"
 """Custom property of the examples: JSON of the index of each span's first shard, by the span."""
+
+
+_FIRST_ROWS = 3
 
 
 @dataclass(frozen=True)
@@ -77,7 +92,7 @@ class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
         """Reads every block of every span and writes one shard of examples for each.
 
         Raises:
-            DataError: A file cannot be read, a value does not fit, or a split would be empty.
+            DataError: A file cannot be read, a column does not fit, or a split would be empty.
         """
         data = DataConfig.model_validate_json(exec_properties["data"])
         chosen = exec_properties.get(WINDOW)
@@ -94,6 +109,7 @@ class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
             label=exec_properties["label"],
             split_uris={split: artifact_utils.get_split_uri([artifact], split) for split in SPLITS},
             hash_buckets={TRAIN: data.split.train, EVAL: data.split.eval} if data.split else {},
+            quarantine=f"{artifact.uri}/{FOLDER}",
             temporary=f"{artifact.uri}/unfinished",
         )
         planned = plan_files(data, window, plan.types)
@@ -109,7 +125,7 @@ class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
                 )
         except Exception as failure:
             raise error_of(plan) or failure from failure
-        counts = _counts(pipeline.result, data)
+        counts = _counts(pipeline.result, data, plan.quarantine)
         _refuse_empty(counts, window, data)
         fileio.rmtree(plan.temporary)
         artifact.set_string_custom_property(COUNTS, json.dumps(counts))
@@ -205,7 +221,7 @@ def first_shards(files: list[FileShards]) -> dict[int, int]:
     return firsts
 
 
-def _counts(result: beam.runners.runner.PipelineResult, data: DataConfig) -> dict[str, Any]:
+def _counts(result: beam.runners.runner.PipelineResult, data: DataConfig, quarantine: str) -> dict[str, Any]:
     found = {
         counter.key.metric.name: counter.committed
         for counter in result.metrics().query(beam.metrics.MetricsFilter().with_namespace(METRICS))["counters"]
@@ -216,17 +232,35 @@ def _counts(result: beam.runners.runner.PipelineResult, data: DataConfig) -> dic
             {"missing": drop.missing, "reason": drop.reason, "rows": found.get(dropped_of(drop), 0)}
             for drop in data.drop
         ],
+        "quarantined": [
+            _quarantined(split, of, found, quarantine)
+            for split, of in ([(EVERY_SPLIT, SPLITS)] if data.split else [(split, (split,)) for split in SPLITS])
+        ],
+    }
+
+
+def _quarantined(split: str, of: tuple[str, ...], found: dict[str, int], folder: str) -> dict[str, Any]:
+    prefix = quarantined_of(split, "")
+    columns = {name.removeprefix(prefix): rows for name, rows in sorted(found.items()) if name.startswith(prefix)}
+    rows = sum(columns.values())
+    return {
+        "splits": of,
+        "rows": rows,
+        "columns": columns,
+        "first": tell_first(folder, split, _FIRST_ROWS) if rows else [],
     }
 
 
 def _refuse_empty(counts: dict[str, Any], window: Window, data: DataConfig) -> None:
+    left_out = [f"{each['rows']} rows left out: {each['reason']}" for each in counts["dropped"]]
+    for each in counts["quarantined"]:
+        left_out += [f"{each['rows']} rows that do not fit, the first: {told}" for told in each["first"][:1]]
     for split, number in counts["examples"].items():
         if not number:
-            left_out = "; ".join(f"{d['rows']} rows left out: {d['reason']}" for d in counts["dropped"])
             raise DataError(
                 f"The {split} split has no example",
                 where=f"{data.source.path} ({window.describe()})",
                 expected="at least one row that is kept",
-                received=left_out or "no row",
-                mend="Deliver the span again, or correct data.drop.",
+                received="; ".join(left_out) or "no row",
+                mend="Deliver the span again, or correct the schema or data.drop.",
             )

@@ -24,6 +24,7 @@ from tfx.types.standard_artifacts import (
     Schema,
 )
 
+from data.quarantine import FOLDER as QUARANTINE
 from pipeline.components.artifacts import GateVerdict
 from pipeline.components.distribution_validator import load_checks
 from pipeline.components.example_gen import COUNTS
@@ -70,6 +71,7 @@ def DataGate(
         load_schema(at(schema.uri) / SCHEMA_FILE),
         json.loads(examples.get_string_custom_property(COUNTS)),
         bounds,
+        f"{examples.uri}/{QUARANTINE}",
     )
     findings += drift_findings(load_checks(at(drift.uri)), bounds)
     _publish(decide(GateName.DATA, findings, json.loads(accepted)), verdict)

@@ -16,6 +16,9 @@ class DataGateConfig(Strict):
 
     most_dropped: Annotated[float, Field(ge=0, le=1)] = 0.2
     """The largest share of rows that `data.drop` may leave out."""
+    most_quarantined: Annotated[float, Field(ge=0, le=1)] = 0.001
+    """The largest share of a split's rows that may be put aside since a value, or the whole line, does not fit. A typo
+    in a thousand rows does not change a model; more is a fault of the delivery."""
     fewest_examples: PositiveInt = 100
     """In each split: with fewer, neither training nor a metric means anything."""
     drift: Literal["stop_faults", "note", "stop"] = "stop_faults"

@@ -19,16 +19,18 @@ def data_findings(
     schema: schema_pb2.Schema,
     counts: dict[str, Any],
     config: DataGateConfig,
+    quarantine: str,
 ) -> list[Finding]:
     """Everything that the data gate checks.
 
     Args:
         anomalies: By split.
         schema: What the anomalies were found against.
-        counts: The examples by split, and the rows left out by rule (see ExampleGen).
+        counts: The examples by split, the rows left out by rule, and those put aside (see ExampleGen).
         config: The bounds.
+        quarantine: The folder of the rows that were put aside.
     """
-    findings = _count_findings(counts, config)
+    findings = _count_findings(counts, config) + _quarantine_findings(counts, config, quarantine)
     for split, found in anomalies.items():
         findings += _anomaly_findings(split, found, schema)
     return findings
@@ -46,7 +48,9 @@ def _count_findings(counts: dict[str, Any], config: DataGateConfig) -> list[Find
         )
         for split, number in counts["examples"].items()
     ]
-    total = sum(counts["examples"].values()) + sum(drop["rows"] for drop in counts["dropped"])
+    total = sum(counts["examples"].values()) + sum(
+        each["rows"] for each in (*counts["dropped"], *counts["quarantined"])
+    )
     for drop in counts["dropped"]:
         share = drop["rows"] / total if total else 0.0
         findings.append(
@@ -57,6 +61,30 @@ def _count_findings(counts: dict[str, Any], config: DataGateConfig) -> list[Find
                 value=f"{share:.1%} ({drop['rows']:,})",
                 outcome=Outcome.PASSED if share <= config.most_dropped else Outcome.FAILED,
                 mend="Find out why so many rows lack the column, or raise gates.data.most_dropped.",
+            )
+        )
+    return findings
+
+
+def _quarantine_findings(counts: dict[str, Any], config: DataGateConfig, folder: str) -> list[Finding]:
+    findings = []
+    for aside in counts["quarantined"]:
+        total = aside["rows"] + sum(counts["examples"][split] for split in aside["splits"])
+        share = aside["rows"] / total if total else 0.0
+        is_within = share <= config.most_quarantined
+        columns = [f"{column or 'whole line'}: {rows:,}" for column, rows in aside["columns"].items()]
+        where = f"{' and '.join(aside['splits'])} split" + (f" ({', '.join(columns)})" if columns else "")
+        findings.append(
+            Finding(
+                check="rows that do not fit",
+                where=where,
+                bound=f"≤ {config.most_quarantined:.2%}",
+                value=f"{share:.2%} ({aside['rows']:,})",
+                outcome=(Outcome.NOTED if aside["rows"] else Outcome.PASSED) if is_within else Outcome.FAILED,
+                mend=f"{'; '.join(aside['first'])}. All of them: {folder}. Deliver the data again, change the type in "
+                "the schema, or raise gates.data.most_quarantined."
+                if aside["rows"]
+                else "",
             )
         )
     return findings

@@ -1,6 +1,7 @@
 """Blocks of files become shards of tf.Examples: which rows, which columns, which split."""
 
 import collections
+import json
 from pathlib import Path
 
 import apache_beam as beam
@@ -11,7 +12,17 @@ import tensorflow as tf
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from data.config import DropConfig
-from data.examples import METRICS, ExamplesPlan, Shard, WriteExamples, count_of, dropped_of, error_of
+from data.examples import (
+    METRICS,
+    ExamplesPlan,
+    Shard,
+    WriteExamples,
+    count_of,
+    dropped_of,
+    error_of,
+    quarantined_of,
+)
+from data.quarantine import MOST_WRITTEN, tell_first
 from data.readers import Block, inspect
 from schema.errors import DataError, HeadraceError
 
@@ -24,7 +35,8 @@ def plan(tmp_path):
     """A plan into a folder of its own; what is not named is left at nothing."""
 
     def make(folder="out", *, types=None, exclude=(), drop=(), hash_buckets=None):
-        (tmp_path / folder / "unfinished").mkdir(parents=True)
+        for name in ("unfinished", "quarantine"):
+            (tmp_path / folder / name).mkdir(parents=True)
         return ExamplesPlan(
             types=types or {},
             exclude=frozenset(exclude),
@@ -32,6 +44,7 @@ def plan(tmp_path):
             split_uris={split: str(tmp_path / folder / f"Split-{split}") for split in SPLITS},
             hash_buckets=hash_buckets or {},
             label="late",
+            quarantine=str(tmp_path / folder / "quarantine"),
             temporary=str(tmp_path / folder / "unfinished"),
         )
 
@@ -42,11 +55,11 @@ def dropped(name):
     return dropped_of(DropConfig(missing=name, reason="any"))
 
 
-def shards_of(paths, splits=(None,), format_="parquet"):
+def shards_of(paths, splits=(None,), format_="parquet", types=None):
     """A shard for each block of the files; each file is of the split at its place."""
     blocks = []
     for path, split in zip(paths, splits, strict=True):
-        info = inspect(path, format_)
+        info = inspect(path, format_, types)
         blocks += [(block, tuple(info.columns), split) for block in info.blocks]
     return [Shard(index, len(blocks), block, columns, split) for index, (block, columns, split) in enumerate(blocks)]
 
@@ -66,6 +79,14 @@ def records(plan, split):
     return {
         path.name: list(tf.data.TFRecordDataset(str(path), compression_type="GZIP").as_numpy_iterator())
         for path in sorted(Path(plan.split_uris[split]).glob("*"))
+    }
+
+
+def aside(plan):
+    """The rows in each file of the quarantine."""
+    return {
+        path.name: [json.loads(line) for line in path.read_text().splitlines()]
+        for path in sorted(Path(plan.quarantine).iterdir())
     }
 
 
@@ -211,9 +232,13 @@ class TestErrors:
         Path(path).write_bytes(content)
         self.assert_left(plan(), shards, "cannot be read as parquet", path)
 
-    def test_a_value_that_does_not_fit_leaves_its_error(self, plan, write_parquet):
-        path = write_parquet("part.parquet", {"speed": [1.0, 2.5]})
-        self.assert_left(plan(types={"speed": INT}), shards_of([path], ["train"]), "'speed'", path)
+    def test_a_column_of_the_wrong_type_leaves_its_error(self, plan, write_parquet, write_text):
+        """It is told once, and no row of it is put aside."""
+        path = write_parquet("part.parquet", {"n": ["a", "b"]})
+        self.assert_left(plan(types={"n": INT}), shards_of([path], ["train"]), "wrong type", path)
+        path, made = write_text("part.csv", "n\na\nb\n"), plan("csv", types={"n": INT})
+        self.assert_left(made, shards_of([path], ["train"], "csv", {"n": INT}), "wrong type", path)
+        assert aside(made) == {}
 
     def test_a_file_that_vanished_leaves_its_error(self, plan, write_parquet):
         path = write_parquet("part.parquet", {"n": [1]})
@@ -271,3 +296,108 @@ def test_rows_without_a_label_are_told_not_trained_on(plan, write_parquet):
     error = error_of(written)
     assert error.what == "1 rows of a batch of 3 have no label"
     assert "data.drop" in error.mend
+
+
+class TestQuarantine:
+    def test_rows_of_parquet_are_put_aside_with_their_number_and_values(self, plan, write_parquet, examples):
+        path = write_parquet(
+            "part.parquet",
+            {
+                "n": [1.0, 2.5, 3.0, 4.0, None, 6.0, 7.0, float("inf"), 2.0**63, float("nan")],
+                "f": [1.0, 1.0, None, 1e300, 1.0, 1.0, 1.0, float("nan"), 1.0, float("-inf")],
+                "late": [0, 1, 0, 1, 0, 1, None, 1, 0, 1],
+            },
+        )
+        made = plan(types={"n": INT, "f": FLOAT, "late": INT}, drop=["late"])
+        counters = write(made, shards_of([path], ["train"]))
+        assert [(row.get("n"), row.get("f")) for row in examples(made, "train")] == [
+            *((1, 1.0), (3, None), (None, 1.0), (6, 1.0)),
+            (None, float("-inf")),
+        ]
+        files = aside(made)
+        assert {name: [row["row"] for row in rows] for name, rows in files.items()} == {
+            "train-00000-of-00003.jsonl": [1, 3],
+            "train-00001-of-00003.jsonl": [7],
+            "train-00002-of-00003.jsonl": [8],
+        }
+        assert files["train-00000-of-00003.jsonl"][0] == {
+            "file": path,
+            "row": 1,
+            "column": "n",
+            "reason": "not a whole number of 64 bits",
+            "value": "2.5",
+            "values": {"n": 2.5, "f": 1.0, "late": 1},
+        }
+        assert files["train-00001-of-00003.jsonl"][0]["values"] == {"n": "inf", "f": "nan", "late": 1}
+        assert (counters[quarantined_of("train", "n")], counters[quarantined_of("train", "f")]) == (3, 1)
+        assert counters[count_of("train")] == 5
+        assert counters[dropped("late")] == 1
+
+    def test_a_row_that_a_rule_leaves_out_is_not_looked_at(self, plan, write_parquet):
+        path = write_parquet("part.parquet", {"n": [1.0, 2.5], "late": [1, None]})
+        made = plan(types={"n": INT}, drop=["late"])
+        assert write(made, shards_of([path], ["train"])) == {count_of("train"): 1, dropped("late"): 1}
+        assert aside(made) == {}
+
+    def test_lines_of_csv_are_put_aside_as_they_are(self, plan, write_text, examples):
+        text = 'n,f,late\n1,1,0\nx,"2",1\n3,1e300,1\n4\n5,5,\n6,6,1\n'
+        types = {"n": INT, "f": FLOAT, "late": INT}
+        path, made = write_text("part.csv", text), plan(types=types, drop=["late"])
+        counters = write(made, shards_of([path], ["eval"], "csv", types))
+        assert [row["n"] for row in examples(made, "eval")] == [1, 6]
+        (rows,) = aside(made).values()
+        assert [(row["line"], row["column"], row["text"]) for row in rows] == [
+            (3, "n", 'x,"2",1'),
+            (4, "f", "3,1e300,1"),
+            (5, None, "4"),
+        ]
+        assert {name: count for name, count in counters.items() if name.startswith("quarantined")} == {
+            quarantined_of("eval", each): 1 for each in ("n", "f", "")
+        }
+        assert tell_first(made.quarantine, "eval", 1) == [f"{path}, line 3, column 'n': not a whole number: 'x'"]
+        assert tell_first(made.quarantine, "train", 1) == []
+
+    def test_a_hash_split_has_one_quarantine(self, plan, write_parquet):
+        made = plan(types={"n": INT}, hash_buckets={"train": 1, "eval": 1})
+        path = write_parquet("part.parquet", {"n": [1.0, 2.5, 3.0]})
+        counters = write(made, shards_of([path]))
+        assert counters[quarantined_of("all", "n")] == 1
+        assert list(aside(made)) == ["all-00000-of-00001.jsonl"]
+
+    def test_all_are_counted_but_not_all_are_written(self, plan, write_parquet):
+        rows = 3 * MOST_WRITTEN
+        path = write_parquet("part.parquet", {"n": [0.5] * rows, "s": ["x" * 9000] * rows}, row_group_size=rows)
+        made = plan(types={"n": INT})
+        assert write(made, shards_of([path], ["train"]))[quarantined_of("train", "n")] == rows
+        ((written),) = aside(made).values()
+        assert len(written) == MOST_WRITTEN
+        assert Path(made.quarantine, *aside(made)).stat().st_size < 5_000_000
+
+    def test_a_retried_block_writes_the_same_quarantine_again(self, plan, write_parquet):
+        made = plan(types={"n": INT})
+        (shard,) = shards_of([write_parquet("part.parquet", {"n": [1.0, 2.5]})], ["train"])
+        first, second = ((list(WriteExamples(made).process(shard)), aside(made))[1] for _ in range(2))
+        assert first == second
+        assert list(Path(made.temporary).iterdir()) == []
+
+
+def test_the_split_of_a_row_is_that_of_its_values_alone(plan, write_text, write_parquet, examples):
+    """Not of the file's format, the order of columns or rows, the size of batches, or a column without a value."""
+    rows = range(400)
+    numbers, names = [number / 8 for number in rows], [f"name {number % 7}" for number in rows]
+    csv = "".join(f"{name},{number:.4f},{row}\n" for row, number, name in zip(rows, numbers, names, strict=True))
+    types = {"id": INT, "f": FLOAT, "s": BYTES}
+    paths = {
+        "csv": [write_text("part.csv", "s,f,id\n" + csv)],
+        "parquet": [
+            write_parquet("1.parquet", {"id": rows[200:], "f": numbers[200:], "s": names[200:], "gap": [None] * 200}),
+            write_parquet("2.parquet", {"f": numbers[:200], "id": rows[:200], "s": names[:200]}, row_group_size=90),
+        ],
+    }
+    found = []
+    for format_, files in paths.items():
+        made = plan(format_, types=types, hash_buckets={"train": 3, "eval": 1})
+        write(made, shards_of(files, [None] * len(files), format_, types))
+        found.append(sorted(row["id"] for row in examples(made, "eval")))
+    assert found[0] == found[1]
+    assert found[0][:6] == [0, 1, 5, 20, 21, 34]  # in every release, or rows would change sides

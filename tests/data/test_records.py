@@ -1,5 +1,7 @@
 """Examples as record batches: those of tfx_bsl's decoder."""
 
+from pathlib import Path
+
 import apache_beam as beam
 import pyarrow as pa
 import pytest
@@ -75,8 +77,7 @@ def test_records_are_what_was_written(file, examples):
 
 def test_a_damaged_file_is_an_error(tmp_path, file):
     path = tmp_path / "cut.gz"
-    with open(file, "rb") as whole:
-        path.write_bytes(whole.read()[:-2000])
+    path.write_bytes(Path(file).read_bytes()[:-2000])
     with pytest.raises(tf.errors.DataLossError):
         list(ExamplesParser(types_of(SCHEMA)).read(str(path)))
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
+from google.protobuf import text_format
 from small_artifacts import artifact_at, execute
-from small_reference import flights_of, small_schema
+from small_reference import changed, flights_of, small_schema
+from tensorflow_metadata.proto.v0 import schema_pb2
+from tfx.components.example_gen.csv_example_gen.component import CsvExampleGen
+from tfx.components.example_gen.csv_example_gen.executor import Executor as StockExecutor
 from tfx.orchestration.portable.data_types import ExecutionInfo
 from tfx.types import artifact_utils
 from tfx.types.standard_artifacts import Examples
@@ -18,6 +24,7 @@ from tfx.types.standard_artifacts import Examples
 from data.config import DataConfig
 from pipeline.components.distribution_validator import examples_files
 from pipeline.components.example_gen import COUNTS, SHARD_SPANS, ExampleGen, ExampleGenDriver, ExampleGenExecutor
+from schema.errors import DataError
 
 PROPERTIES = ("span", "input_fingerprint", "window")
 
@@ -91,3 +98,105 @@ def test_the_spans_of_more_shards_than_five_digits_count(tmp_path: Path) -> None
         path.touch()
     spans = {file.index // 2: file.span for file in examples_files(examples)}
     assert spans == {0: 7, 99_998: 7, 99_999: 8, 100_000: 8, 100_001: 9, 454_949: 9}
+
+
+class TestRowsThatDoNotFit:
+    @pytest.fixture
+    def ingest(self, tmp_path: Path) -> Callable[..., Examples]:
+        """Three spans of CSV, lines of which may be exchanged for others: span → line (from 1) → line."""
+
+        def ingest(exchanged: dict[int, dict[int, str]], **division: Any) -> Examples:
+            for span in (1, 2, 3):
+                lines = flights_of(span, 100).to_pandas().to_csv(index=False).splitlines()
+                for number, line in exchanged.get(span, {}).items():
+                    lines[number - 1] = line
+                (tmp_path / f"span-{span}.csv").write_text("\n".join(lines))
+            data = {"source": {"format": "csv", "path": str(tmp_path / "span-{SPAN}.csv")}}
+            division = division or {"window": {"train": 2}}
+            made = ExampleGen(
+                DataConfig.model_validate({**data, **division}), small_schema(), exclude=["gate"], label="late", code=""
+            )
+            examples = artifact_at(Examples, tmp_path / "examples")
+            execute(ExampleGenExecutor, tmp_path, {}, {"examples": examples}, made.exec_properties)
+            return examples
+
+        return ingest
+
+    def test_they_are_counted_told_and_put_beside_the_splits(self, ingest: Callable[..., Examples], tmp_path: Path):
+        examples = ingest({1: {5: "what is this?"}, 3: {2: "a,b", 101: '"'}})
+        counts = json.loads(examples.get_string_custom_property(COUNTS))
+        assert counts["examples"] == {"train": 199, "eval": 98}
+        assert [(each["splits"], each["rows"], each["columns"]) for each in counts["quarantined"]] == [
+            (["train"], 1, {"": 1}),
+            (["eval"], 2, {"": 2}),
+        ]
+        assert counts["quarantined"][1]["first"][0].startswith(f"{tmp_path / 'span-3.csv'}, line 2: 2 fields, not ")
+        names = [path.name for path in sorted((tmp_path / "examples" / "quarantine").iterdir())]
+        assert names == ["eval-00002-of-00003.jsonl", "train-00000-of-00003.jsonl"]
+        assert [Path(file.path).parent.name for file in examples_files(examples)] == ["Split-train"] * 2 + [
+            "Split-eval"
+        ]
+
+    def test_of_a_hash_split_they_are_of_no_split(self, ingest: Callable[..., Examples]) -> None:
+        counts = json.loads(ingest({2: {9: "no row"}}, split={}).get_string_custom_property(COUNTS))
+        assert sum(counts["examples"].values()) == 299
+        assert [(each["splits"], each["rows"]) for each in counts["quarantined"]] == [(["train", "eval"], 1)]
+
+    def test_a_file_without_any_that_fits_is_one_error(self, ingest: Callable[..., Examples]) -> None:
+        with pytest.raises(DataError, match="100 of the first 100 rows"):
+            ingest({3: dict.fromkeys(range(2, 102), "no row")})
+
+    def test_a_split_of_rows_that_do_not_fit_is_one_error(self, properties: dict[str, Any], tmp_path: Path) -> None:
+        halves = changed(flights_of(3, 100), flight=pa.array([0.5] * 100))
+        pq.write_table(halves, tmp_path / "span-3.parquet")
+        with pytest.raises(DataError, match=r"100 rows that do not fit, the first: .*, row 0, column 'flight'"):
+            execute(
+                ExampleGenExecutor,
+                tmp_path,
+                {},
+                {"examples": artifact_at(Examples, tmp_path / "examples")},
+                properties,
+            )
+
+
+def test_the_values_and_types_are_those_of_the_stock_component(tmp_path: Path) -> None:
+    """Of CSV: whole numbers, numbers, text; what is missing is absent from ours, and without a value in theirs."""
+    rows = [
+        "id,price,name,late",
+        '1,1.5,"a, b",0',
+        f"{2**62 + 1},,b,1",
+        "-3,2,,0",
+        ",0.1,c d,1",
+        "5,-1e-3,é,0",
+        '6,16777217,"say ""x""",1',
+    ]
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "part.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    schema = text_format.Parse(
+        """feature { name: "id" type: INT } feature { name: "price" type: FLOAT }
+        feature { name: "name" type: BYTES } feature { name: "late" type: INT }""",
+        schema_pb2.Schema(),
+    )
+    source = {"format": "csv", "path": str(tmp_path / "in" / "*.csv")}
+    data = DataConfig.model_validate({"source": source, "split": {"train": 1, "eval": 1}})
+    ours, theirs = (artifact_at(Examples, tmp_path / name) for name in ("ours", "theirs"))
+    component = ExampleGen(data, schema, exclude=[], label="late", code="")
+    execute(ExampleGenExecutor, tmp_path, {}, {"examples": ours}, component.exec_properties)
+    stock = CsvExampleGen(input_base=str(tmp_path / "in"))
+    stock_properties = {**stock.exec_properties, "span": 0, "version": None}
+    execute(StockExecutor, tmp_path, {}, {"examples": theirs}, stock_properties)
+    assert features_of(ours) == features_of(theirs)
+
+
+def features_of(examples: Examples) -> list[dict[str, Any]]:
+    """The features that have a value, with their types, of all splits in one order."""
+    found = []
+    for path in Path(examples.uri).glob("Split-*/*.gz"):
+        for record in tf.data.TFRecordDataset(str(path), "GZIP").as_numpy_iterator():
+            example = tf.train.Example.FromString(record).features.feature
+            kinds = {name: each.WhichOneof("kind") for name, each in example.items()}
+            values = {
+                name: (kind, list(getattr(example[name], kind or "").value)) for name, kind in kinds.items() if kind
+            }
+            found.append({name: each for name, each in values.items() if each[1]})
+    return sorted(found, key=lambda each: str(sorted(each.items())))
