@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -128,11 +129,14 @@ class Bins:
         return np.where(np.isclose(known[place], numbers, rtol=_SAME, atol=0), place, unseen)
 
     def _of_categories(self, column: pa.Array, unseen: int) -> np.ndarray:
-        known = [*self.values, *self.others]
-        place = pc.index_in(column, pa.array([bytes_of(each) for each in known], pa.binary()))
+        place = pc.index_in(column, self._known)
         count = len(self.values)
         target = np.concatenate([np.arange(count), np.full(len(self.others), count), [unseen]])
-        return np.asarray(target[np.asarray(pc.fill_null(place, len(known)))])
+        return np.asarray(target[np.asarray(pc.fill_null(place, len(self._known)))])
+
+    @cached_property
+    def _known(self) -> pa.Array:
+        return pa.array([bytes_of(each) for each in (*self.values, *self.others)], pa.binary())
 
 
 _LOSSLESS = ("utf-8", "surrogateescape")

@@ -6,40 +6,44 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
-import tensorflow as tf
-from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
 
+from data.records import ExamplesParser, read_records
 from models.features import Feature
 from monitoring.rows import as_rows
 
-_BATCH_ROWS = 4096
 
+class ExampleRows:
+    """Reads examples as rows of the watched features (the first value of one that has several).
 
-def read_examples(path: str) -> Iterator[list[bytes]]:
-    """The serialized tf.Examples of a gzipped TFRecord file, in batches.
-
-    Raises:
-        tf.errors.OpError: The file is damaged.
+    Args:
+        features: What is watched, of the types that the examples have.
     """
-    for batch in tf.data.TFRecordDataset(path, compression_type="GZIP").batch(_BATCH_ROWS).as_numpy_iterator():
-        yield batch.tolist()
 
+    def __init__(self, features: Sequence[Feature]) -> None:
+        self._features = tuple(features)
+        self._parser = ExamplesParser({feature.name: feature.type for feature in features})
 
-def rows_of(examples: list[bytes], features: Sequence[Feature]) -> pa.RecordBatch:
-    """Serialized tf.Examples as rows of the watched features (the first value of one that has several).
+    def read(self, path: str) -> Iterator[pa.RecordBatch]:
+        """The rows of a gzipped TFRecord file, in batches.
 
-    Raises:
-        RuntimeError: A record is no tf.Example.
-    """
-    decoded = ExamplesToRecordBatchDecoder().DecodeBatch(examples)
-    columns = {name: _first(decoded.column(index)) for index, name in enumerate(decoded.schema.names)}
-    return as_rows(columns, features, len(examples))
+        Raises:
+            tf.errors.OpError: The file is damaged, or a feature has another type.
+        """
+        return (self.of(examples) for examples in read_records(path))
+
+    def of(self, examples: Sequence[bytes]) -> pa.RecordBatch:
+        """Serialized examples.
+
+        Raises:
+            tf.errors.OpError: A record is no tf.Example, or a feature has another type.
+        """
+        parsed = self._parser.parse(examples)
+        columns = {name: _first(parsed.column(index)) for index, name in enumerate(parsed.schema.names)}
+        return as_rows(columns, self._features, len(examples))
 
 
 def _first(column: pa.Array) -> pa.Array:
     """The first value of each list, null where there is none."""
-    if not pa.types.is_list(column.type) and not pa.types.is_large_list(column.type):
-        return pa.nulls(len(column), pa.float64())
     offsets = np.asarray(column.offsets)
     is_absent = offsets[1:] == offsets[:-1]
     return column.values.take(pa.array(np.where(is_absent, 0, offsets[:-1]), mask=is_absent))

@@ -228,14 +228,7 @@ class Survey:
             if is_number(each)
         }
         names = [each.name for each in features if not is_number(each)]
-        categories = {
-            name: {
-                each["values"]: (each["counts"], span)
-                for each in rows.column(name).value_counts().to_pylist()
-                if each["values"] is not None
-            }
-            for name in names
-        }
+        categories = {name: _counted(rows.column(name), span) for name in names}
         missing = {name: rows.column(name).null_count for name in names}
         return cls(numbers, categories, rows=len(rows), missing=missing)
 
@@ -253,6 +246,12 @@ class Survey:
             shares = {value: values[value][0] / present for value in _most_frequent(values, MOST_TEXTS)}
             found[name] = CategoricalSummary(self.rows, self.missing[name] / max(self.rows, 1), shares)
         return found
+
+
+def _counted(column: pa.Array, span: int) -> dict[bytes, tuple[int, int]]:
+    counts = column.value_counts()
+    values, numbers = counts.field("values").to_pylist(), counts.field("counts").to_pylist()
+    return {value: (rows, span) for value, rows in zip(values, numbers, strict=True) if value is not None}
 
 
 def _joined(first: dict[bytes, tuple[int, int]], second: dict[bytes, tuple[int, int]]) -> dict[bytes, tuple[int, int]]:

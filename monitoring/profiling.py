@@ -1,4 +1,8 @@
-"""Profiles the examples that a model is trained and evaluated on: a Beam element is a file of examples, not a row."""
+"""Profiles the examples that a model is trained and evaluated on: a Beam element is a file of examples, not a row.
+
+To read and parse an example costs ten times what it costs to count it, and bins are known only when all examples were
+read. So the rows are left in Arrow files by the pass that surveys them, for the one that counts them.
+"""
 
 from __future__ import annotations
 
@@ -12,22 +16,27 @@ import pyarrow.compute as pc
 
 from models.features import Feature
 from monitoring.bins import Bins
-from monitoring.examples import read_examples, rows_of
+from monitoring.examples import ExampleRows
 from monitoring.neighbours import AddNeighbours, ExamplesFile
-from monitoring.profile import Counts, Key, Profile, Survey, block_rows, choose_bins, related_sample
-from storage.places import at
+from monitoring.profile import Counts, Key, Profile, Summary, Survey, block_rows, choose_bins, related_sample
+from monitoring.rows import column_type
+from storage.places import Place, at
 
 _SAMPLED_ROWS = 50_000
+_LZ4 = pa.ipc.IpcWriteOptions(compression="lz4")
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """How a file is counted."""
+    """How a file is counted, and what the survey knows already of the profile."""
 
     features: tuple[Feature, ...]
-    bins: Mapping[Key, Bins]
+    bins: dict[Key, Bins]
     first_spans: Mapping[str, Mapping[bytes, int]]
     block_rows: int
+    earlier: dict[str, Summary]
+    newest: dict[str, Summary]
+    sample: dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -60,38 +69,37 @@ class ProfileExamples(beam.PTransform):
         files: All examples of the window.
         features: What is watched.
         rows: How many examples there are.
+        temporary: A folder that workers see, for the rows of each file between the passes; to be removed afterwards.
         label: The feature that is in no relation to others.
     """
 
-    def __init__(self, files: Sequence[ExamplesFile], features: Sequence[Feature], rows: int, label: str = "") -> None:
+    def __init__(
+        self, files: Sequence[ExamplesFile], features: Sequence[Feature], rows: int, temporary: str, label: str = ""
+    ) -> None:
         super().__init__()
         self._files = sorted(files, key=lambda file: file.index)
         self._features = tuple(features)
         self._rows = rows
+        self._temporary = temporary
         self._label = label
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
-        """Reads the examples twice: to choose bins, and to count. What one worker gets has a bound."""
+        """Passes over the rows twice: to choose bins, and to count. What one worker gets has a bound."""
         newest = max(file.span for file in self._files)
-        files = begin | "Files" >> beam.Create(self._files, reshuffle=True)
         share, size = min(1.0, _SAMPLED_ROWS / max(self._rows, 1)), block_rows(self._rows)
-        surveys = (
-            files
-            | "Survey" >> beam.Map(_survey, self._features, share)
-            | "ByAge" >> beam.Map(_by_age, newest)
-            | "JoinSurveys" >> beam.CombinePerKey(_join_surveys)
-        )
-        by_age = beam.pvalue.AsDict(surveys)
-        plan = (
+        files = begin | "Files" >> beam.Create(self._files, reshuffle=True)
+        surveys = files | "Survey" >> beam.ParDo(_SurveyFile(self._features, share, self._temporary))
+        by_age = surveys | "ByAge" >> beam.Map(_by_age, newest) | "JoinSurveys" >> beam.CombinePerKey(_join_surveys)
+        plan = beam.pvalue.AsSingleton(
             begin
             | "Begin" >> beam.Create([None])
-            | "Plan" >> beam.Map(_plan, by_age, self._features, size, self._label)
+            | "Plan" >> beam.Map(_plan, beam.pvalue.AsDict(by_age), self._features, size, self._label)
         )
         return (
             files
-            | "Count" >> beam.Map(_count, beam.pvalue.AsSingleton(plan))
+            | "Count" >> beam.Map(_count, plan, self._temporary)
             | "Gather" >> AddNeighbours(self._files)
-            | "Assemble" >> beam.Map(_assemble, beam.pvalue.AsSingleton(plan), by_age)
+            | "Assemble" >> beam.Map(_assemble, plan)
         )
 
 
@@ -104,12 +112,32 @@ def save_profile(profile: Profile, folder: str) -> None:
     profile.save(at(folder))
 
 
-def _survey(file: ExamplesFile, features: Sequence[Feature], share: float) -> _Surveyed:
-    generator = np.random.default_rng(file.index)
-    survey = Survey.empty(features)
-    for rows in _batches(file, features):
-        survey += Survey.of(rows, features, file.span, share, generator)
-    return file.span, survey
+class _SurveyFile(beam.DoFn):
+    """A file → the survey of its rows, which are left for `_count`."""
+
+    def __init__(self, features: Sequence[Feature], share: float, temporary: str) -> None:
+        self._features, self._share, self._temporary = features, share, temporary
+
+    def setup(self) -> None:
+        self._rows = ExampleRows(self._features)
+
+    def process(self, file: ExamplesFile) -> Iterator[_Surveyed]:
+        generator = np.random.default_rng(file.index)
+        survey = Survey.empty(self._features)
+        schema = pa.schema([(feature.name, column_type(feature)) for feature in self._features])
+        with (
+            _rows_of(file, self._temporary).open("wb") as place,
+            pa.ipc.new_stream(place, schema, options=_LZ4) as kept,
+        ):
+            for rows in self._rows.read(file.path):
+                kept.write_batch(rows)
+                survey += Survey.of(rows, self._features, file.span, self._share, generator)
+        yield file.span, survey
+
+
+def _rows_of(file: ExamplesFile, temporary: str) -> Place:
+    """Where the rows of a file are between the passes."""
+    return at(temporary) / f"{file.index}.arrows"
 
 
 def _by_age(surveyed: _Surveyed, newest: int) -> tuple[bool, _Surveyed]:
@@ -131,18 +159,28 @@ def _plan(nothing: None, by_age: dict[bool, _Surveyed], features: tuple[Feature,
     first_spans = {
         name: {value: span for value, (_, span) in values.items()} for name, values in survey.categories.items()
     }
+    _, newest = by_age[True]
     _, earlier = by_age.get(False, by_age[True])
-    return _Plan(features, choose_bins(features, survey, earlier, label), first_spans, rows)
+    bins = choose_bins(features, survey, earlier, label)
+    return _Plan(
+        features,
+        bins,
+        first_spans,
+        rows,
+        earlier.summaries(),
+        newest.summaries(),
+        related_sample(bins, newest.numbers),
+    )
 
 
-def _count(file: ExamplesFile, plan: _Plan) -> _Blocks:
+def _count(file: ExamplesFile, plan: _Plan, temporary: str) -> _Blocks:
     aspects = {key: _BlockCounts(plan.block_rows, len(bins.labels)) for key, bins in plan.bins.items()}
     new_rows = {name: _BlockCounts(plan.block_rows, 2) for name in plan.first_spans}
     new_values = {
         name: pa.array([value for value, span in first.items() if span >= file.span], pa.binary())
         for name, first in plan.first_spans.items()
     }
-    for rows in _batches(file, plan.features):
+    for rows in _kept(file, temporary):
         for key, counts in aspects.items():
             counts.add(plan.bins[key].indices(plan.bins[key].column(rows)))
         for name, counts in new_rows.items():
@@ -152,6 +190,11 @@ def _count(file: ExamplesFile, plan: _Plan) -> _Blocks:
         {key: counts.blocks() for key, counts in aspects.items()},
         {name: counts.blocks()[:, 1] for name, counts in new_rows.items()},
     )
+
+
+def _kept(file: ExamplesFile, temporary: str) -> Iterator[pa.RecordBatch]:
+    with _rows_of(file, temporary).open("rb") as place:
+        yield from pa.ipc.open_stream(place)
 
 
 class _BlockCounts:
@@ -181,23 +224,16 @@ class _BlockCounts:
         return np.stack(self._blocks) if self._blocks else np.zeros((0, self._size), np.int64)
 
 
-def _batches(file: ExamplesFile, features: Sequence[Feature]) -> Iterator[pa.RecordBatch]:
-    for examples in read_examples(file.path):
-        yield rows_of(examples, features)
-
-
-def _assemble(blocks: list[_Blocks], plan: _Plan, by_age: dict[bool, _Surveyed]) -> Profile:
+def _assemble(blocks: list[_Blocks], plan: _Plan) -> Profile:
     ordered = sorted(blocks, key=lambda each: each.file.index)
     sizes = [len(next(iter(each.counts.values()))) for each in ordered]
-    _, newest = by_age[True]
-    _, earlier = by_age.get(False, by_age[True])
     return Profile(
         plan.features,
-        dict(plan.bins),
+        plan.bins,
         np.repeat([each.file.span for each in ordered], sizes),
         {key: np.concatenate([each.counts[key] for each in ordered]) for key in plan.bins},
         {name: np.concatenate([each.new_rows[name] for each in ordered]) for name in plan.first_spans},
-        earlier.summaries(),
-        newest.summaries(),
-        related_sample(plan.bins, newest.numbers),
+        plan.earlier,
+        plan.newest,
+        plan.sample,
     )

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import tensorflow as tf
+from apache_beam.utils.shared import Shared
 
+from data.records import read_records
 from models.features import Feature
 from models.signatures import SERVE_EXAMPLES, output_name
 from monitoring.bins import number_bins
-from monitoring.examples import read_examples, rows_of
+from monitoring.examples import ExampleRows
 from monitoring.neighbours import ExamplesFile
 from monitoring.profile import Profile
 from monitoring.reference import PREDICTIONS, Reference
@@ -43,6 +45,12 @@ class ScoringPlan:
     block_rows: int
     sampled_share: float
     """Of the evaluation examples, to measure importances on."""
+    shared: Shared = field(default_factory=Shared, compare=False)
+
+    def model(self) -> SessionModel:
+        """The model, which all steps in a process share; Beam frees it."""
+        model: SessionModel = self.shared.acquire(lambda: SessionModel.load(at(self.model_path)))
+        return model
 
 
 @dataclass(frozen=True)
@@ -85,12 +93,9 @@ class ScoreExamples(beam.DoFn):
         self._plan = plan
 
     def setup(self) -> None:
-        """Loads the model, once in each worker."""
-        self._model = SessionModel.load(at(self._plan.model_path))
-
-    def teardown(self) -> None:
-        """Frees the model."""
-        self._model.close()
+        """Loads the model, unless its process has it already."""
+        self._model = self._plan.model()
+        self._rows = ExampleRows(self._plan.features)
 
     def process(self, file: ExamplesFile) -> Iterator[Scored]:
         """Scores one file."""
@@ -99,11 +104,11 @@ class ScoreExamples(beam.DoFn):
         scores = _BlockSample(plan.block_rows)
         quality: QualityBySlice = {}
         kept: list[tuple[int, bytes]] = []
-        for examples in read_examples(file.path):
+        for examples in read_records(file.path):
             if file.is_eval:
                 found = self._score(examples)
                 scores.add(found, np.arange(len(examples)), len(examples))
-                rows = rows_of(examples, plan.features)
+                rows = self._rows.of(examples)
                 labels = np.asarray(rows.column(plan.label).fill_null(np.nan), np.float64)
                 add_quality(quality, quality_by_slice(rows, found, labels, plan.slices, plan.task))
                 kept += [(file.index, each) for each in examples if generator.random() < plan.sampled_share]
@@ -201,26 +206,18 @@ def importances(plan: ScoringPlan, examples: list[bytes]) -> dict[str, float]:
     features = [each for each in plan.features if each.name != plan.label]
     if not examples:
         return {}
-    model = SessionModel.load(at(plan.model_path))
-    try:
-        rows = rows_of(examples, plan.features)
-        labels = np.asarray(rows.column(plan.label).fill_null(np.nan), np.float64)
-        inputs = raw_inputs(model, rows, features)
-        output = output_name(plan.task)
-        before = loss_of(model.run(_RAW, inputs)[output], labels, plan.task).mean
-        order = np.random.default_rng(0).permutation(len(examples))
-        growth = {
-            each.name: max(
-                loss_of(
-                    model.run(_RAW, {**inputs, each.name: inputs[each.name][order]})[output], labels, plan.task
-                ).mean
-                - before,
-                0.0,
-            )
-            for each in features
-        }
-    finally:
-        model.close()
+    model = plan.model()
+    rows = ExampleRows(plan.features).of(examples)
+    labels = np.asarray(rows.column(plan.label).fill_null(np.nan), np.float64)
+    inputs = raw_inputs(model, rows, features)
+    output = output_name(plan.task)
+
+    def loss(inputs: dict[str, np.ndarray]) -> float:
+        return loss_of(model.run(_RAW, inputs)[output], labels, plan.task).mean
+
+    before = loss(inputs)
+    order = np.random.default_rng(0).permutation(len(examples))
+    growth = {each.name: max(loss({**inputs, each.name: inputs[each.name][order]}) - before, 0.0) for each in features}
     total = sum(growth.values())
     return {name: each / total if total > 0 else 0.0 for name, each in growth.items()}
 

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import tensorflow as tf
 from watched import FLIGHTS, category, flights, number
 from watched_examples import write_examples
 
-from monitoring.examples import read_examples, rows_of
+from models.features import Feature
+from monitoring.examples import ExampleRows
 
 
 def example(**values: list[bytes] | list[int] | list[float]) -> bytes:
@@ -19,29 +22,33 @@ def example(**values: list[bytes] | list[int] | list[float]) -> bytes:
     return found.SerializeToString()
 
 
+def rows_of(examples: list[bytes], features: Sequence[Feature]) -> pa.RecordBatch:
+    return ExampleRows(features).of(examples)
+
+
 def test_rows_come_back_from_a_file(tmp_path: Path) -> None:
-    rows = flights(np.random.default_rng(0), 5000)
-    batches = list(read_examples(str(write_examples(tmp_path / "a.gz", rows, FLIGHTS))))
+    rows = flights(np.random.default_rng(0), 9000)
+    batches = list(ExampleRows(FLIGHTS).read(str(write_examples(tmp_path / "a.gz", rows, FLIGHTS))))
     assert len(batches) > 1
-    assert rows_of([each for batch in batches for each in batch], FLIGHTS).equals(rows)
+    assert pa.Table.from_batches(batches).combine_chunks().equals(pa.Table.from_batches([rows]))
 
 
 def test_an_empty_file(tmp_path: Path) -> None:
-    assert (
-        list(read_examples(str(write_examples(tmp_path / "a.gz", flights(np.random.default_rng(0), 0), FLIGHTS)))) == []
-    )
+    path = write_examples(tmp_path / "a.gz", flights(np.random.default_rng(0), 0), FLIGHTS)
+    assert list(ExampleRows(FLIGHTS).read(str(path))) == []
 
 
 def test_a_file_that_is_cut_off(tmp_path: Path) -> None:
     path = write_examples(tmp_path / "a.gz", flights(np.random.default_rng(0), 500), FLIGHTS)
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(tf.errors.OpError):
-        list(read_examples(str(path)))
+        list(ExampleRows(FLIGHTS).read(str(path)))
 
 
-def test_a_record_that_is_no_example() -> None:
-    with pytest.raises(RuntimeError):
-        rows_of([b"\xff\xff\xff"], FLIGHTS)
+@pytest.mark.parametrize("record", [b"x", example(temp=[7])])
+def test_a_record_that_is_no_example_or_of_another_type(record: bytes) -> None:
+    with pytest.raises(tf.errors.OpError):
+        rows_of([record], FLIGHTS)
 
 
 def test_the_first_of_several_values_counts() -> None:

@@ -32,8 +32,13 @@ def spans() -> dict[int, pa.RecordBatch]:
 
 
 def profiled(files: Sequence[ExamplesFile], folder: Path, rows: int = sum(SPANS.values())) -> Profile:
+    folder.mkdir(exist_ok=True)
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
-        _ = pipeline | ProfileExamples(files, FLIGHTS, rows) | beam.Map(lambda profile: profile.save(folder))
+        _ = (
+            pipeline
+            | ProfileExamples(files, FLIGHTS, rows, str(folder))
+            | beam.Map(lambda profile: profile.save(folder))
+        )
     return Profile.load(folder)
 
 
@@ -89,7 +94,7 @@ def test_every_row_is_counted_once(whole: Profile) -> None:
 def test_batches_make_no_difference(
     whole: Profile, spans: dict[int, pa.RecordBatch], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("monitoring.examples._BATCH_ROWS", 100)
+    monkeypatch.setattr("data.records.BATCH_ROWS", 100)
     in_batches = profiled(in_files(tmp_path, spans), tmp_path / "profile")
     assert_same_in_all(whole, in_batches)
     for key, counts in whole.counts.items():

@@ -72,7 +72,7 @@ def test_there_are_scores_of_each_block_of_the_profile_and_of_no_other(
     expected = answers(batch)
     found = []
     for size, is_eval in itertools.product((4096, 100), (False, True)):
-        monkeypatch.setattr("monitoring.examples._BATCH_ROWS", size)
+        monkeypatch.setattr("data.records.BATCH_ROWS", size)
         (each,) = scored([file_of(tmp_path, batch, is_eval=is_eval)], plan_of(model, block_rows))
         found.append(each.scores)
     for other in found[1:]:
@@ -98,7 +98,7 @@ def reference(model: str, tmp_path_factory: pytest.TempPathFactory) -> Reference
     ]
     plan = plan_of(model, slices=("carrier",))
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
-        profile = pipeline | ProfileExamples(files, SCORED_FEATURES, sum(rows for _, rows, _ in sizes))
+        profile = pipeline | ProfileExamples(files, SCORED_FEATURES, sum(rows for _, rows, _ in sizes), str(folder))
         answered = (
             pipeline
             | "Files" >> beam.Create(files[::-1], reshuffle=True)

@@ -61,6 +61,7 @@ def run(folder: Path, newest: pa.Table, last_good: int | None = None) -> tuple[P
     }
     execute(DistributionValidatorExecutor, folder, inputs, outputs, properties)
     assert outputs["anomalies"].split_names == '["eval_train"]'
+    assert {path.name for path in (folder / "profile").iterdir()} == {"profile.json", "counts.npz"}
     return Profile.load(folder / "profile"), folder / "anomalies"
 
 
