@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfx.components.example_validator.component import ExampleValidator
-from tfx.components.statistics_gen.component import StatisticsGen
 from tfx.components.trainer.component import Trainer
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.orchestration.pipeline import Pipeline
@@ -30,6 +29,7 @@ from pipeline.components.import_schema_gen import ImportSchemaGen
 from pipeline.components.infra_validator import InfraValidator
 from pipeline.components.pusher import Pusher
 from pipeline.components.reference_gen import ReferenceGen
+from pipeline.components.statistics_gen import StatisticsGen
 from pipeline.components.transform import Transform
 from pipeline.config import PipelineConfig
 from pipeline.gates.quality import eval_config
@@ -39,6 +39,7 @@ from schema.contract import load_schema
 from storage.places import at
 
 _PROFILED_BY = [
+    "data/records.py",
     "monitoring/diagnosis",
     *(
         f"monitoring/{name}.py"
@@ -53,9 +54,15 @@ _SCORED_BY = [
         f"monitoring/{name}.py"
         for name in ("examples", "neighbours", "quality", "reference", "rows", "scoring", "slicing")
     ),
+    "data/records.py",
     "serving/session_model.py",
 ]
-"""The sources that two of the nodes run: a change of theirs is not answered from the cache."""
+_EVALUATED_BY = [
+    "data/decoding.py",
+    "data/records.py",
+    *(f"pipeline/components/{name}.py" for name in ("batch_metrics", "evaluation", "evaluator", "pushed")),
+]
+"""The sources that three of the nodes run: a change of theirs is not answered from the cache."""
 
 _WHERE = {"metadata", "root", "targets"}
 """Where a pipeline runs and keeps its records: neither a model's, nor anyone's who is given the model."""
@@ -195,6 +202,7 @@ def _nodes(config: PipelineConfig, accepted: Accepted, history: History) -> list
                 baseline_model=baseline.outputs["baseline"],
                 eval_config=eval_config(config.label, config.gates.quality),
                 example_splits=[EVAL],
+                code=code_fingerprint(*_EVALUATED_BY),
             )
             quality_gate = QualityGate(
                 evaluation=evaluator.outputs["evaluation"],

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from tfx.components.evaluator.component import Evaluator
+from tfx.dsl.components.base.base_beam_component import BaseBeamComponent
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.dsl.components.common.resolver import Resolver
 from tfx.types import BaseChannel, Channel
@@ -17,6 +17,7 @@ from tfx.types.standard_artifacts import Examples, Model
 from pipeline.components.artifacts import GateVerdict
 from pipeline.components.base_model import BaseModelStrategy
 from pipeline.components.baseline import LatestBlessedModelStrategy
+from pipeline.components.evaluator import Evaluator
 from pipeline.components.last_good import LastGoodExamplesStrategy
 from pipeline.components.pushed import Evaluator as PushedEvaluator
 from pipeline.components.pushed import LastPushedExamples, LatestPushedModel
@@ -55,8 +56,8 @@ def latest_blessed_model(history: History, model: BaseChannel, push_path: str) -
     ).with_id("LatestBlessedModel")
 
 
-def evaluator_class(history: History) -> type[Evaluator]:
-    """TFX's Evaluator, or the one that knows that nothing may be pushed yet."""
+def evaluator_class(history: History) -> type[BaseBeamComponent]:
+    """Our Evaluator, or the one that knows that nothing may be pushed yet."""
     return PushedEvaluator if history is History.PUSHED else Evaluator
 
 

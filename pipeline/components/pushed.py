@@ -8,8 +8,6 @@ look at the push path, which changes from outside, so a platform must never answ
 from typing import Any
 
 from tfx import types
-from tfx.components.evaluator import component as evaluator
-from tfx.components.evaluator import executor as evaluator_executor
 from tfx.components.example_gen.utils import SPAN_PROPERTY_NAME
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
@@ -19,6 +17,7 @@ from tfx.types.standard_component_specs import BASELINE_MODEL_KEY
 from tfx.utils import path_utils
 from upath import UPath
 
+from pipeline.components import evaluator
 from serving.push import digest_of
 from serving.versions import look, read_manifest
 from storage.places import Place, at, local_copy, upload
@@ -67,8 +66,8 @@ def LatestPushedModel(
         baseline.set_string_custom_property(VERSION, str(version))
 
 
-class EvaluatorExecutor(evaluator_executor.Executor):
-    """TFX's, without a baseline as long as nothing is pushed: an artifact always comes, if only an empty one."""
+class EvaluatorExecutor(evaluator.EvaluatorExecutor):
+    """Ours, without a baseline as long as nothing is pushed: an artifact always comes, if only an empty one."""
 
     def Do(
         self,
@@ -82,7 +81,7 @@ class EvaluatorExecutor(evaluator_executor.Executor):
 
 
 class Evaluator(evaluator.Evaluator):
-    """TFX's Evaluator with that executor."""
+    """Our Evaluator with that executor."""
 
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(EvaluatorExecutor)
 

@@ -49,15 +49,15 @@ TARGET = {
 }
 STEPS = {
     "ExampleGen": ("Blocks", "WriteExamples"),
-    "StatisticsGen": ("GenerateStatistics", "WriteStatsOutput"),
+    "StatisticsGen": ("Statistics", "Save"),
     "DistributionValidator": ("Save",),
-    "Transform": ("Analyze", "Transform", "WriteTransformFn"),
+    "Transform": ("Analyze", "WriteGraph", "Transform"),
     "ReferenceGen": ("Score", "Gather", "Save"),
     "Evaluator": ("ExtractAndEvaluate", "WriteResults"),
 }
 MOST_TRANSFORMS = {
     "ExampleGen": 30,
-    "StatisticsGen": 350,
+    "StatisticsGen": 200,
     "DistributionValidator": 60,
     "Transform": 500,
     "ReferenceGen": 40,
