@@ -43,8 +43,8 @@ format: install  ## Format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: install  ## Compare the local runner with stock TFX, in one run
-	@$(BIN)/python benchmarks/runner.py
+bench: install  ## Compare with stock TFX on the same data, node by node, in time and memory (BENCH=--quick: the year once)
+	@$(BIN)/python -m benchmarks.pipeline $(BENCH)
 
 bench-serving: install  ## Compare the model server with others, in one run (needs wrk and h2load)
 	@$(BIN)/python -m benchmarks.model_server

@@ -25,9 +25,10 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 from sklearn.metrics import log_loss, roc_auc_score
 from tfx.components.trainer.fn_args_utils import FnArgs
 
+from models.batches import examples_dataset
 from models.config import TrainingConfig
 from models.features import model_features
-from models.trainer import examples_dataset, load_keras_model, run_fn
+from models.trainer import load_keras_model, run_fn
 from pipeline.config import PipelineConfig, find_config, load_config, to_yaml
 from pipeline.metadata import History, open_store
 from schema.contract import load_schema

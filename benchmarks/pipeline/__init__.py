@@ -1,0 +1,1 @@
+"""Headrace beside stock TFX: the same data, model and evaluation, in one run."""
