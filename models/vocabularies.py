@@ -15,7 +15,16 @@ import tensorflow as tf
 import tensorflow_transform as tft
 import tensorflow_transform.beam as tft_beam
 from apache_beam.pvalue import AsIter, TaggedOutput
+from tensorflow_transform.analyzer_nodes import (
+    CacheCoder,
+    PTransform,
+    TemporaryAssetInfo,
+    TensorInfo,
+    get_input_tensors_value_nodes,
+    wrap_as_tensor,
+)
 from tensorflow_transform.analyzers import sanitized_vocab_filename
+from tensorflow_transform.nodes import apply_multi_output_operation
 
 from models.features import Feature
 
@@ -46,14 +55,26 @@ def vocabulary_files(features: Sequence[Feature], texts: tf.Tensor, there: tf.Te
     names = _file_names([feature.name for feature in features])
     for feature, name in zip(features, names, strict=True):
         tft.annotate_asset(feature.name, name)
-    files: list[tf.Tensor] = tft.experimental.ptransform_analyzer(
-        [distinct, counts],
-        LearnVocabularies([(name, feature.size) for feature, name in zip(features, names, strict=True)]),
-        output_dtypes=[tf.string] * len(features),
-        output_shapes=[[]] * len(features),
-        output_asset_default_values=[_NO_VALUE + b"\n"] * len(features),
-    )
-    return files
+    # `tft.experimental.CacheablePTransformAnalyzer` would want as many caches as there are outputs: one is enough.
+    with tf.name_scope("count_values"):
+        counted = apply_multi_output_operation(
+            PTransform,
+            get_input_tensors_value_nodes((distinct, counts)),
+            ptransform=CountValues(),
+            output_tensor_info_list=[TensorInfo(tf.string, [None], None)],
+            is_partitionable=True,
+            cache_coder=CountedValueCoder(),
+        )
+    with tf.name_scope("learn_vocabularies"):
+        files = apply_multi_output_operation(
+            PTransform,
+            *counted,
+            ptransform=LearnVocabularies([(name, each.size) for each, name in zip(features, names, strict=True)]),
+            output_tensor_info_list=[TensorInfo(tf.string, [], TemporaryAssetInfo(_NO_VALUE + b"\n", "text"))]
+            * len(features),
+            is_partitionable=False,
+        )
+    return [wrap_as_tensor(file) for file in files]
 
 
 def _file_names(features: Sequence[str]) -> list[str]:
@@ -66,8 +87,34 @@ def _file_names(features: Sequence[str]) -> list[str]:
     return names
 
 
+class CountValues(beam.PTransform):
+    """Batches of `FEATURE:VALUE` and their counts → pairs of each `FEATURE:VALUE` and its count: what is cached."""
+
+    def __repr__(self) -> str:
+        """The same in every process: TFT makes the key of the cache of it."""
+        return "CountValues()"
+
+    def expand(self, batches: beam.PCollection) -> beam.PCollection:
+        """Counts in every bundle before anything is shuffled."""
+        return batches | "Values" >> beam.FlatMap(_values) | "Count" >> beam.CombinePerKey(sum)
+
+
+class CountedValueCoder(CacheCoder):
+    """A pair of bytes and a count, as TFT's analyzer cache keeps it."""
+
+    def encode_cache(self, cache: tuple[bytes, int]) -> bytes:
+        """The count in decimal, a space and the bytes."""
+        key, count = cache
+        return b"%d %b" % (count, key)
+
+    def decode_cache(self, encoded_cache: bytes) -> tuple[bytes, int]:
+        """The inverse of `encode_cache`."""
+        count, key = encoded_cache.split(b" ", 1)
+        return key, int(count)
+
+
 class LearnVocabularies(tft_beam.experimental.PTransformAnalyzer):
-    """Batches of `FEATURE:VALUE` and their counts → the path of each feature's file.
+    """Counts by `FEATURE:VALUE`, of any number of data sets → the path of each feature's file.
 
     Args:
         files: Name and most lines of each feature's file, in the order of the features.
@@ -77,20 +124,19 @@ class LearnVocabularies(tft_beam.experimental.PTransformAnalyzer):
         super().__init__()
         self._files = tuple(files)
 
-    def expand(self, batches: beam.PCollection) -> tuple[beam.PCollection, ...]:
-        """Counts in every bundle before anything is shuffled; a feature's file is written by one worker."""
+    def expand(self, counted: beam.PCollection) -> tuple[beam.PCollection, ...]:
+        """A feature's file is written by one worker."""
         tags = [str(index) for index in range(len(self._files))]
         paths = [f"{self.base_temp_dir}/{name}" for name, _ in self._files]
         written = (
-            batches
-            | "Values" >> beam.FlatMap(_values)
-            | "Count" >> beam.CombinePerKey(sum)
+            counted
+            | "Add" >> beam.CombinePerKey(sum)
             | "ByFeature" >> beam.Map(_by_feature)
             | "Top" >> beam.combiners.Top.LargestPerKey(max(size for _, size in self._files))
             | "Write" >> beam.Map(_write, paths, [size for _, size in self._files])
         )
         found = (
-            batches.pipeline
+            counted.pipeline
             | "Begin" >> beam.Create([None])
             | "Paths" >> beam.FlatMap(_paths, AsIter(written), paths).with_outputs(*tags)
         )

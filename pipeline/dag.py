@@ -21,6 +21,7 @@ from pipeline.components.gate import DataGate, InfraGate, Passed, QualityGate
 from pipeline.components.history import (
     History,
     base_model_of,
+    earlier_analysis,
     evaluator_class,
     last_good_examples,
     latest_blessed_model,
@@ -133,6 +134,7 @@ def _nodes(config: PipelineConfig, accepted: Accepted, history: History) -> list
     )
 
     with Passed(data_gate):
+        analysis = earlier_analysis(history, examples)
         transform = Transform(
             examples=examples,
             schema=schema_gen.outputs["schema"],
@@ -146,12 +148,13 @@ def _nodes(config: PipelineConfig, accepted: Accepted, history: History) -> list
                     "models/features.py",
                     "models/preprocessing.py",
                     "models/vocabularies.py",
+                    "pipeline/components/analysis.py",
                     "pipeline/components/transform.py",
                     "pipeline/components/transform_examples.py",
                 ),
             },
             disable_statistics=True,  # StatisticsGen has computed them
-            disable_analyzer_cache=True,
+            analyzer_cache=analysis.outputs["analyzer_cache"] if analysis else None,
         )
         base_model = base_model_of(history, examples, config.push.path) if config.training.warm_start else None
         trainer = Trainer(
@@ -235,8 +238,8 @@ def _nodes(config: PipelineConfig, accepted: Accepted, history: History) -> list
 
     return [
         example_gen, statistics_gen, schema_gen, example_validator, last_good, distribution_validator, data_gate,
-        transform, *([base_model] if base_model else []), trainer, infra_validator, infra_gate,
-        reference_gen, baseline, evaluator, quality_gate, pusher,
+        *([analysis] if analysis else []), transform, *([base_model] if base_model else []), trainer,
+        infra_validator, infra_gate, reference_gen, baseline, evaluator, quality_gate, pusher,
     ]  # fmt: skip
 
 

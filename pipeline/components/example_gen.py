@@ -8,6 +8,7 @@ content. The reading itself is `data.examples`.
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -53,6 +54,9 @@ COUNTS = "counts"
 that were put aside since they do not fit: how many, for which column, and the first ones (see `data.quarantine`)."""
 SHARD_SPANS = "shard_spans"
 """Custom property of the examples: JSON of the index of each span's first shard, by the span."""
+SPAN_FINGERPRINTS = "span_fingerprints"
+"""Custom property of the examples: JSON of a fingerprint of each span's examples, by the span: of the data they are
+made of, and of all that says how."""
 
 
 _FIRST_ROWS = 3
@@ -130,6 +134,7 @@ class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
         fileio.rmtree(plan.temporary)
         artifact.set_string_custom_property(COUNTS, json.dumps(counts))
         artifact.set_string_custom_property(SHARD_SPANS, json.dumps(first_shards(planned)))
+        _tell_how_made(artifact, exec_properties)
         examples_utils.set_payload_format(artifact, example_gen_pb2.FORMAT_TF_EXAMPLE)
         examples_utils.set_file_format(artifact, "tfrecords_gzip")
 
@@ -182,9 +187,25 @@ def describe(examples: types.Artifact, window: Window) -> None:
     Raises:
         DataError: A file cannot be read.
     """
+    spans = {span.number: fingerprint([span]) for span in window.spans}
     examples.set_int_custom_property(utils.SPAN_PROPERTY_NAME, window.number)
-    examples.set_string_custom_property(utils.FINGERPRINT_PROPERTY_NAME, fingerprint(window.spans))
+    examples.set_string_custom_property(utils.FINGERPRINT_PROPERTY_NAME, _digest(spans))
+    examples.set_string_custom_property(SPAN_FINGERPRINTS, json.dumps(spans))
     examples.set_string_custom_property(WINDOW, window.describe())
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _tell_how_made(examples: types.Artifact, exec_properties: dict[str, Any]) -> None:
+    """Lets the fingerprint of each span's examples tell how they are made, too."""
+    how = [exec_properties[name] for name in ("types", "exclude", "label", "code")]
+    data = json.loads(exec_properties["data"])
+    how += [data["source"]["format"], data["drop"], data["split"]]
+    spans = json.loads(examples.get_string_custom_property(SPAN_FINGERPRINTS))
+    made = {span: _digest([found, how]) for span, found in spans.items()}
+    examples.set_string_custom_property(SPAN_FINGERPRINTS, json.dumps(made))
 
 
 def plan_files(data: DataConfig, window: Window, types: dict[str, pa.DataType]) -> list[FileShards]:

@@ -12,11 +12,12 @@ from tfx.dsl.components.base.base_beam_component import BaseBeamComponent
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.dsl.components.common.resolver import Resolver
 from tfx.types import BaseChannel, Channel
-from tfx.types.standard_artifacts import Examples, Model
+from tfx.types.standard_artifacts import Examples, Model, TransformCache
 
 from pipeline.components.artifacts import GateVerdict
 from pipeline.components.base_model import BaseModelStrategy
 from pipeline.components.baseline import LatestBlessedModelStrategy
+from pipeline.components.earlier_analysis import EarlierAnalysisStrategy
 from pipeline.components.evaluator import Evaluator
 from pipeline.components.last_good import LastGoodExamplesStrategy
 from pipeline.components.pushed import Evaluator as PushedEvaluator
@@ -41,6 +42,20 @@ def last_good_examples(history: History, examples: BaseChannel, push_path: str) 
         verdict=Channel(type=GateVerdict),
         candidate=examples,
     ).with_id("LastGoodExamples")
+
+
+def earlier_analysis(history: History, examples: BaseChannel) -> BaseNode | None:
+    """The node whose output `analyzer_cache` is what an earlier window's analysis left.
+
+    None where only pushed versions tell: they do not hold it.
+    """
+    if history is History.PUSHED:
+        return None
+    return Resolver(
+        strategy_class=EarlierAnalysisStrategy,
+        analyzer_cache=Channel(type=TransformCache),
+        examples=examples,
+    ).with_id("EarlierAnalysis")
 
 
 def latest_blessed_model(history: History, model: BaseChannel, push_path: str) -> BaseNode:

@@ -15,6 +15,7 @@ import tensorflow_transform.beam as tft_beam
 from apache_beam.pvalue import AsSingleton
 from tensorflow_transform.tf_metadata.dataset_metadata import DatasetMetadata
 from tfx import types
+from tfx.components.example_gen.utils import SPAN_PROPERTY_NAME
 from tfx.components.schema_gen.executor import DEFAULT_FILE_NAME as SCHEMA_FILE
 from tfx.components.transform import component
 from tfx.components.util import udf_utils
@@ -25,8 +26,9 @@ from tfx.types.standard_component_specs import PREPROCESSING_FN_KEY
 from tfx.utils import json_utils
 from tfx_bsl.tfxio.tf_example_record import TFExampleRecord
 
-from data.records import ReadRecordBatches, types_of
+from data.records import types_of
 from data.spans import TRAIN
+from pipeline.components.analysis import Analysis, data_sets
 from pipeline.components.transform_examples import TransformExamples
 from schema.contract import load_schema
 from storage.places import at
@@ -48,24 +50,27 @@ class TransformExecutor(base_beam_executor.BaseBeamExecutor):
         transformed = artifact_utils.get_single_instance(output_dict["transformed_examples"])
         transformed.split_names = examples.split_names
         graph = artifact_utils.get_single_uri(output_dict["transform_graph"])
+        cache = artifact_utils.get_single_instance(output_dict["updated_analyzer_cache"])
+        cache.set_int_custom_property(SPAN_PROPERTY_NAME, examples.get_int_custom_property(SPAN_PROPERTY_NAME))
         schema = load_schema(at(artifact_utils.get_single_uri(input_dict["schema"])) / SCHEMA_FILE)
         preprocessing_fn = functools.partial(
             udf_utils.get_fn(exec_properties, PREPROCESSING_FN_KEY),
             custom_config=json_utils.loads(exec_properties["custom_config"]),
         )
-        tfxio = TFExampleRecord(
-            artifact_utils.get_split_uri([examples], TRAIN), schema=schema
-        )  # for what TFT asks of it
-        type_specs = tfxio.TensorAdapter().OriginalTypeSpecs()
-        analyzed = tfxio.Project(tft.get_analyze_input_columns(preprocessing_fn, type_specs))
-        feature_types = types_of(schema)
-        analyzed_types = {name: feature_types[name] for name in analyzed.ArrowSchema().names}
-        read = tft.get_transform_input_columns(preprocessing_fn, type_specs)
+        # For what TFT asks of it: it reads nothing here.
+        tfxio = TFExampleRecord(artifact_utils.get_split_uri([examples], TRAIN), schema=schema)
+        analysis = Analysis(
+            preprocessing_fn,
+            tfxio,
+            types_of(schema),
+            data_sets(examples, f"{exec_properties['custom_config']} {schema}"),
+            earlier[0].uri if (earlier := input_dict.get("analyzer_cache")) else None,
+            cache.uri,
+        )
+        read = tft.get_transform_input_columns(preprocessing_fn, tfxio.TensorAdapter().OriginalTypeSpecs())
         temporary = f"{graph}/{_UNFINISHED}"
         with self._make_beam_pipeline() as pipeline, tft_beam.Context(temporary, use_deep_copy_optimization=True):
-            batches = pipeline | "ReadTrain" >> ReadRecordBatches(_shards(examples, TRAIN), analyzed_types)
-            learned = (batches, analyzed.TensorAdapterConfig()) | "Analyze" >> tft_beam.AnalyzeDataset(preprocessing_fn)
-            written = learned | "WriteGraph" >> tft_beam.WriteTransformFn(graph)
+            written = analysis.learn(pipeline) | "WriteGraph" >> tft_beam.WriteTransformFn(graph)
             _ = DatasetMetadata(schema) | "WriteSchema" >> tft_beam.WriteMetadata(
                 f"{graph}/{tft.TFTransformOutput.RAW_METADATA_DIR}", pipeline
             )

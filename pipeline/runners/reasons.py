@@ -27,6 +27,11 @@ _RESOLVERS = {
         "training may start from model",
         "no earlier span has a blessed model, so training starts afresh",
     ),
+    "EarlierAnalysis": (
+        "analyzer_cache",
+        "large spans that an earlier window had are known from analysis",
+        "no earlier window has been analyzed",
+    ),
     "LastGoodExamples": (
         "examples",
         "the last good span is that of examples",

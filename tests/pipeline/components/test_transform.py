@@ -1,5 +1,6 @@
 """Transform leaves what TFX's own component leaves on the same examples."""
 
+import copy
 import json
 
 import numpy as np
@@ -15,6 +16,8 @@ from tfx.types.standard_artifacts import Examples, Schema, TransformCache, Trans
 
 from models.config import FeaturesConfig
 from models.features import model_features
+from pipeline.components import analysis
+from pipeline.components.example_gen import SHARD_SPANS, SPAN_FINGERPRINTS
 from pipeline.components.transform import TransformExecutor
 
 SCHEMA = """
@@ -87,33 +90,44 @@ def inputs(tmp_path_factory):
                 for _ in range(rows):
                     writer.write(example_of(row(number)))
                     number += 1
+    examples.set_string_custom_property(SHARD_SPANS, json.dumps({"1": 0, "2": 1, "3": 2}))
+    examples.set_string_custom_property(SPAN_FINGERPRINTS, json.dumps({"1": "one", "2": "two", "3": "three"}))
     schema = artifact_at(Schema, folder / "schema")
     (folder / "schema" / "schema.pbtxt").write_text(SCHEMA)
     return {"examples": examples, "schema": schema}
 
 
 @pytest.fixture(scope="module")
-def left(tmp_path_factory, inputs, schema):
-    """By component, the folder with what it left of the same examples."""
+def properties(schema):
     features = model_features(schema, FeaturesConfig(exclude={"unread": "-"}, hashed={"flight": 16}), "late")
     config = {"features": [feature.to_json() for feature in features], "label": "late"}
-    properties = {
+    return {
         **OPTIONS,
         "preprocessing_fn": "models.preprocessing.preprocessing_fn",
         "custom_config": json.dumps(config),
         "force_tf_compat_v1": 0,
         "disable_statistics": 1,
     }
-    folders = {}
-    for name, executor in (("stock", StockExecutor), ("ours", TransformExecutor)):
-        folder = folders[name] = tmp_path_factory.mktemp(name)
-        outputs = {
-            "transform_graph": artifact_at(TransformGraph, folder / "graph"),
-            "transformed_examples": artifact_at(Examples, folder / "examples"),
-            "updated_analyzer_cache": artifact_at(TransformCache, folder / "cache"),
-        }
-        execute(executor, folder, inputs, outputs, properties)
-        assert set(artifact_utils.decode_split_names(outputs["transformed_examples"].split_names)) == set(SHARDS)
+
+
+def run(executor, folder, inputs, properties):
+    """Leaves `graph`, `examples` and `cache` in the folder; gives the cache."""
+    outputs = {
+        "transform_graph": artifact_at(TransformGraph, folder / "graph"),
+        "transformed_examples": artifact_at(Examples, folder / "examples"),
+        "updated_analyzer_cache": artifact_at(TransformCache, folder / "cache"),
+    }
+    execute(executor, folder, inputs, outputs, properties)
+    assert set(artifact_utils.decode_split_names(outputs["transformed_examples"].split_names)) == set(SHARDS)
+    return outputs["updated_analyzer_cache"]
+
+
+@pytest.fixture(scope="module")
+def left(tmp_path_factory, inputs, properties):
+    """By component, the folder with what it left of the same examples."""
+    folders = {name: tmp_path_factory.mktemp(name) for name in ("stock", "ours")}
+    run(StockExecutor, folders["stock"], inputs, properties)
+    run(TransformExecutor, folders["ours"], inputs, properties)
     return folders
 
 
@@ -158,3 +172,38 @@ def test_a_shard_becomes_a_shard_of_the_same_name_and_nothing_else_is_left(left,
     assert sorted(path.name for path in (left["ours"] / "graph").iterdir()) == [
         "metadata", "transform_fn", "transformed_metadata",
     ]  # fmt: skip
+
+
+def test_small_spans_leave_no_cache(left):
+    assert list((left["ours"] / "cache").iterdir()) == []
+
+
+def test_what_an_earlier_window_learned_is_not_learned_again(left, inputs, properties, tmp_path, monkeypatch):
+    monkeypatch.setattr(analysis, "CACHED_FROM_BYTES", 0)
+    cache = run(TransformExecutor, tmp_path / "first", inputs, properties)
+    learned = {path.name: files(path) for path in (tmp_path / "first" / "cache").iterdir()}
+    assert len(learned) == len(SHARDS["train"])
+
+    read = []
+    monkeypatch.setattr(analysis, "ReadRecordBatches", lambda paths, types: read.append(paths))
+    run(TransformExecutor, tmp_path / "second", {**inputs, "analyzer_cache": cache}, properties)
+    assert read == []
+    assert {path.name: files(path) for path in (tmp_path / "second" / "cache").iterdir()} == learned
+    for split in SHARDS:
+        names, rows = transformed(left["ours"], split)
+        for folder in ("first", "second"):
+            assert transformed(tmp_path / folder, split)[0] == names
+            np.testing.assert_allclose(transformed(tmp_path / folder, split)[1], rows, rtol=1e-5, atol=1e-6)
+
+
+def test_of_other_data_nothing_is_known(inputs, properties, tmp_path, monkeypatch):
+    monkeypatch.setattr(analysis, "CACHED_FROM_BYTES", 0)
+    first = set(analysis.data_sets(inputs["examples"], "one way"))
+    assert not first & set(analysis.data_sets(inputs["examples"], "another way"))
+    changed = copy.deepcopy(inputs["examples"])
+    changed.set_string_custom_property(SPAN_FINGERPRINTS, json.dumps({"1": "one", "2": "TWO", "3": "three"}))
+    assert len(first & set(analysis.data_sets(changed, "one way"))) == 2
+
+
+def files(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}

@@ -1,0 +1,32 @@
+"""Resolves the analyzer cache of an earlier window: what Transform need not learn again."""
+
+from __future__ import annotations
+
+import ml_metadata as mlmd
+from tfx import types
+from tfx.components.example_gen.utils import SPAN_PROPERTY_NAME
+from tfx.dsl.components.common import resolver
+
+
+class EarlierAnalysisStrategy(resolver.ResolverStrategy):
+    """The cache of the newest window whose newest span lies before this run's; of several, the last.
+
+    "The last cache" would not do: after this run it is this run's own, and the same run, repeated, would not be
+    answered from TFX's cache.
+
+    Inputs: `analyzer_cache`, all caches; `examples`, those of this run, as ExampleGen left them.
+    """
+
+    def resolve_artifacts(
+        self, store: mlmd.MetadataStore, input_dict: dict[str, list[types.Artifact]]
+    ) -> dict[str, list[types.Artifact]]:
+        """Resolves at most one; none for the first window."""
+        del store
+        newest = max((_span(artifact) for artifact in input_dict["examples"]), default=0)
+        earlier = [each for each in input_dict["analyzer_cache"] if _span(each) < newest]
+        earlier.sort(key=lambda artifact: (_span(artifact), artifact.id))
+        return {"analyzer_cache": earlier[-1:], "examples": []}
+
+
+def _span(artifact: types.Artifact) -> int:
+    return int(artifact.get_int_custom_property(SPAN_PROPERTY_NAME))
