@@ -67,3 +67,7 @@ class TrainingConfig(Strict):
     weight_decay: NonNegativeFloat = 1e-4
     seed: NonNegativeInt = 1
     """Seeds the initial weights and the order of the examples."""
+    shuffle_rows: PositiveInt = 60_000
+    """The rows among which the next one is drawn. Up to four times as many are in memory for it."""
+    cache_mib: NonNegativeInt = 256
+    """Memory for examples that more than one epoch reads: those that fit are parsed once."""

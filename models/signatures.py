@@ -20,6 +20,7 @@ The model is exported as a plain `tf.Module` that holds its variables: a Keras 3
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import keras
@@ -60,7 +61,7 @@ class ServedModel(tf.Module):
         super().__init__()
         self._model_variables = [variable.value for variable in model.variables]
         self._transform_layer = transform.transform_features_layer()
-        self._model = tf.autograph.experimental.do_not_convert(lambda inputs: model(inputs, training=False))
+        self._model = functools.partial(model, training=False)
         self._input_names = {layer.name for layer in model.inputs}
         self._features = features
         names = {feature.name for feature in features}
@@ -73,10 +74,13 @@ class ServedModel(tf.Module):
         _let_inline(path)
 
     def signatures(self) -> dict[str, Any]:
-        """The concrete functions by signature name."""
+        """The concrete functions by signature name.
+
+        Without autograph: there is no branch to convert, and Keras and TFT have much source.
+        """
         raw = {feature.name: tf.TensorSpec([None], raw_dtype(feature), name=feature.name) for feature in self._features}
         signatures = {
-            "serving_default": tf.function(self._serve_raw).get_concrete_function(raw),
+            "serving_default": tf.function(self._serve_raw, autograph=False).get_concrete_function(raw),
             SERVE_EXAMPLES: _of_examples(self._serve_examples, "examples"),
             "regress": _of_examples(self._regress, "inputs"),
             TRANSFORM_FEATURES: _of_examples(self._transform_examples, "examples"),
@@ -103,7 +107,8 @@ class ServedModel(tf.Module):
         return self._transform(tf.io.parse_example(examples, self._raw_spec))
 
     def _transform(self, raw: dict[str, tf.Tensor | tf.SparseTensor]) -> Tensors:
-        transformed = self._transform_layer(raw)
+        # Not called as a layer, since saving then traces the layer once more, as a Keras model, which nothing reads.
+        transformed = self._transform_layer.call(raw)
         return {name: value for name, value in transformed.items() if name in self._input_names}
 
     def _predict(self, inputs: Tensors) -> tf.Tensor:
@@ -141,7 +146,8 @@ def raw_dtype(feature: Feature) -> tf.DType:
 
 
 def _of_examples(function: Any, name: str) -> Any:
-    return tf.function(function, input_signature=[tf.TensorSpec([None], tf.string, name=name)]).get_concrete_function()
+    examples = tf.TensorSpec([None], tf.string, name=name)
+    return tf.function(function, autograph=False).get_concrete_function(examples)
 
 
 def _integers(doubles: list[tf.Tensor], shape: tf.Tensor) -> list[tf.SparseTensor]:

@@ -15,24 +15,20 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 
 from models.architectures import build
 from models.architectures.inputs import ModelInput
+from models.batches import examples_dataset
 from models.config import LabelConfig, ModelConfig, TrainingConfig
 from models.features import Feature
+from models.input_bound import InputBound, TimedModel
 from models.preprocessing import id_count, input_shapes
 from models.signatures import ServedModel
 from models.warm_start import begin, leave, meaning_of
-from schema.errors import DataError
 from storage.places import Place, at, local_copy, upload
 
 KERAS_MODEL = "model.keras"
 """The trained Keras model in the model-run folder: the trainer's own, before any export."""
 
 HISTORY = "history.csv"
-"""Loss and metrics by epoch, in the model-run folder."""
-
-_SHUFFLE_BUFFER = 50_000
-_BLOCK = 16
-_OPEN_FILES = 128
-"""At once, each with its buffers and its connection."""
+"""Loss, metrics and the share of waiting for data (`models.input_bound`) by epoch, in the model-run folder."""
 
 _STEPS_PER_EXECUTION = 32
 
@@ -60,13 +56,14 @@ def run_fn(fn_args: FnArgs) -> None:
     meaning = meaning_of(model, features, label, transform)
     start = begin(model, meaning, training, fn_args.base_model)
     start.save(at(fn_args.model_run_dir))
-    compile_model(model, label, training)
-    model.summary(print_fn=logging.info)
+    timed = TimedModel(model)
+    compile_model(timed, label, training)
+    timed.summary(print_fn=logging.info)
     train = examples_dataset(fn_args.train_files, transform, label.name, training, shuffle=True)
     with tempfile.TemporaryDirectory(prefix="headrace-") as model_run:  # Keras writes to this machine only
         history = keras.callbacks.CSVLogger(Path(model_run, HISTORY))
-        model.fit(train, epochs=start.epochs, verbose=2, callbacks=[history])
-        model.evaluate(examples_dataset(fn_args.eval_files, transform, label.name, training, shuffle=False), verbose=2)
+        timed.fit(train, epochs=start.epochs, verbose=2, callbacks=[InputBound(), history])
+        timed.evaluate(examples_dataset(fn_args.eval_files, transform, label.name, training, shuffle=False), verbose=2)
         model.save(Path(model_run, KERAS_MODEL))
         upload(Path(model_run), at(fn_args.model_run_dir))
     ServedModel(model, transform, features, label.task).save(fn_args.serving_model_dir)
@@ -85,45 +82,16 @@ def model_inputs(features: list[Feature], transform: tft.TFTransformOutput) -> l
 def compile_model(model: keras.Model, label: LabelConfig, training: TrainingConfig) -> None:
     """Gives the model its loss and optimizer (AdamW, https://arxiv.org/abs/1711.05101)."""
     binary = label.task == "binary"
+    optimizer = keras.optimizers.AdamW(training.learning_rate, weight_decay=training.weight_decay)
+    optimizer.build(model.trainable_variables)  # else made while the step is traced, which is then traced twice
     metrics: list[Any] = [keras.metrics.AUC(from_logits=True, name="auc")] if binary else []
     model.compile(
-        optimizer=keras.optimizers.AdamW(training.learning_rate, weight_decay=training.weight_decay),
+        optimizer=optimizer,
         loss=keras.losses.BinaryCrossentropy(from_logits=True) if binary else keras.losses.MeanSquaredError(),
         metrics=metrics,
         steps_per_execution=_STEPS_PER_EXECUTION,
         jit_compile=False,  # compiling for the CPU takes longer than it saves
     )
-
-
-def examples_dataset(
-    patterns: list[str], transform: tft.TFTransformOutput, label: str, training: TrainingConfig, *, shuffle: bool
-) -> tf.data.Dataset:
-    """Batches of (inputs by name, label float32 [batch]) from transformed examples.
-
-    Shards, which lie in the order of time, are interleaved and then shuffled in a buffer of bounded size. Of more than
-    are open at once, each epoch reads the shards themselves in a random order, so that what is open is of all times.
-    The order is the same for the same seed.
-    """
-    files = sorted(path for pattern in patterns for path in tf.io.gfile.glob(pattern))
-    if not files:
-        raise DataError("There are no transformed examples", where=", ".join(patterns))
-    names = tf.data.Dataset.from_tensor_slices(files)
-    if shuffle and len(files) > _OPEN_FILES:
-        names = names.shuffle(len(files), seed=training.seed, reshuffle_each_iteration=True)
-    dataset = names.interleave(
-        lambda file: tf.data.TFRecordDataset(file, compression_type="GZIP"),
-        cycle_length=min(len(files), _OPEN_FILES),
-        block_length=_BLOCK,
-    )
-    if shuffle:
-        dataset = dataset.shuffle(_SHUFFLE_BUFFER, seed=training.seed, reshuffle_each_iteration=True)
-    spec = transform.transformed_feature_spec()
-
-    def parse(serialized: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        inputs = tf.io.parse_example(serialized, spec)
-        return inputs, inputs.pop(label)
-
-    return dataset.batch(training.batch_size).map(parse, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
 def load_keras_model(model_run: Place) -> keras.Model:

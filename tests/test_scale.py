@@ -9,7 +9,7 @@ from benchmarks.scale.measured import BEAM_NODES, Cost, Measured
 from benchmarks.scale.model import SIZES, Model, Rate
 from benchmarks.scale.report import tables
 from data import readers
-from models import trainer
+from models import batches
 from monitoring import profile
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "scale.md"
@@ -45,7 +45,7 @@ def test_more_workers_than_shards_do_not_help(measured: Measured) -> None:
 
 def test_the_bounds_are_those_of_the_code() -> None:
     bounds = assumed.FOOTERS_AT_ONCE, assumed.OPEN_FILES, assumed.GATHERED
-    assert bounds == (readers._OPEN_HEADERS, trainer._OPEN_FILES, profile.MOST_BLOCKS)
+    assert bounds == (readers._OPEN_HEADERS, batches._OPEN_FILES, profile.MOST_BLOCKS)
 
 
 def test_what_one_worker_gets_has_a_bound(measured: Measured) -> None:

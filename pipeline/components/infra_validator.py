@@ -47,14 +47,16 @@ class InfraValidatorExecutor(base_executor.BaseExecutor):
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
         folder = at(blessing.uri)
         examples = _first_examples(artifact_utils.get_split_uri(input_dict["examples"], EVAL), config.examples)
-        transform = tft.TFTransformOutput(artifact_utils.get_single_uri(input_dict["transform_graph"]))
-        expected = trainer_predictions(
-            load_keras_model(at(artifact_utils.get_single_uri(input_dict["model_run"]))),
-            transform,
-            examples,
-            exec_properties["task"],
-        )
         requests = build_requests(examples, features, exec_properties["task"])
+
+        def expected() -> np.ndarray:
+            return trainer_predictions(
+                load_keras_model(at(artifact_utils.get_single_uri(input_dict["model_run"]))),
+                tft.TFTransformOutput(artifact_utils.get_single_uri(input_dict["transform_graph"])),
+                examples,
+                exec_properties["task"],
+            )
+
         findings = check_model(at(path_utils.serving_model_path(model.uri)), requests, expected, config, folder)
         save_report(findings, folder)
         blessed = all(finding.outcome is Outcome.PASSED for finding in findings)

@@ -9,6 +9,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +51,7 @@ def load_report(folder: Place) -> list[Finding]:
 def check_model(
     model: Place,
     requests: list[predict_pb2.PredictRequest],
-    expected: np.ndarray,
+    expected: Callable[[], np.ndarray],
     config: InfraGateConfig,
     folder: Place,
 ) -> list[Finding]:
@@ -58,23 +60,28 @@ def check_model(
     Args:
         model: The folder of the SavedModel.
         requests: What to ask; each with the same examples, in the same order.
-        expected: The prediction for each example, float32 [batch].
+        expected: Gives the prediction for each example, float32 [batch]. Called while the process starts.
         config: The bounds.
         folder: Keeps the requests, the answers and the process's log.
 
     Raises:
         FileNotFoundError: There is no model.
     """
-    with local_copy(model) as saved_model, tempfile.TemporaryDirectory(prefix="headrace-") as name:
+    with (
+        local_copy(model) as saved_model,
+        tempfile.TemporaryDirectory(prefix="headrace-") as name,
+        ThreadPoolExecutor(1) as beside,
+    ):
         work = Path(name)
         with tf.io.TFRecordWriter(str(work / REQUESTS_FILE)) as writer:
             for request in requests:
                 writer.write(request.SerializeToString())
+        predictions = beside.submit(expected)
         try:
             failure = _run(saved_model, work, config, folder)
         finally:
             upload(work, folder)
-        return [failure] if failure is not None else _judge(requests, expected, config, work)
+        return [failure] if failure is not None else _judge(requests, predictions.result(), config, work)
 
 
 def _judge(
@@ -134,7 +141,8 @@ def _wait(process: subprocess.Popen[bytes], seconds: float, memory_mib: float) -
         used = peak_memory_mib(process.pid)
         if used > memory_mib:
             return _failed("peak memory", f"≤ {memory_mib:.0f} MiB", f"{used:.0f} MiB when stopped")
-        time.sleep(_POLL_SECONDS)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_POLL_SECONDS)
     return None
 
 

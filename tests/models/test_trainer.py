@@ -1,131 +1,17 @@
-"""Training reads every example once an epoch, and the same seed makes the same model."""
+"""The same seed makes the same model, and what it leaves says how it was trained."""
 
 import csv
 import json
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from memory_places import new_place
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from models.config import TrainingConfig
+from models.input_bound import INPUT_BOUND
 from models.signatures import ServedModel
-from models.trainer import HISTORY, KERAS_MODEL, examples_dataset, load_keras_model, model_inputs, run_fn
+from models.trainer import HISTORY, KERAS_MODEL, load_keras_model, model_inputs, run_fn
 from models.warm_start import FOLDER, RECORD
-from schema.errors import DataError
-
-ROWS = 40
-SHARDS = 3
-
-
-@pytest.fixture
-def epoch(analysis, transformed):
-    """The numbers of the examples in the order in which an epoch reads them, for one or more epochs."""
-    folder, inputs = transformed
-    numbers = {value: number for number, value in enumerate(inputs["fixed"].tolist())}
-
-    def read(epochs=1, *, shuffle=True, **training):
-        dataset = examples_dataset(
-            [str(folder / "part-*")], analysis.transform, "late", TrainingConfig(**training), shuffle=shuffle
-        )
-        return [[numbers[value] for batch, _ in dataset for value in batch["fixed"].numpy().tolist()]] + [
-            [numbers[value] for batch, _ in dataset for value in batch["fixed"].numpy().tolist()]
-            for _ in range(epochs - 1)
-        ]
-
-    return read
-
-
-def files_read(order):
-    """The files of examples, each where its first one is."""
-    return list(dict.fromkeys(number * SHARDS // ROWS for number in order))
-
-
-class TestExamplesDataset:
-    @pytest.mark.parametrize("shuffle", [True, False])
-    def test_every_example_is_read_once_an_epoch(self, epoch, shuffle):
-        for order in epoch(2, shuffle=shuffle, batch_size=7):
-            assert sorted(order) == list(range(ROWS))
-
-    def test_the_same_seed_reads_in_the_same_order(self, epoch):
-        assert epoch(2, seed=5) == epoch(2, seed=5)
-
-    def test_another_seed_reads_in_another_order(self, epoch):
-        assert epoch(seed=5) != epoch(seed=6)
-
-    def test_each_epoch_has_its_own_order(self, epoch):
-        first, second = epoch(2, seed=5)
-        assert first != second
-
-    def test_shuffling_mixes_the_shards(self, epoch):
-        (order,) = epoch(seed=5)
-        shard = [number * SHARDS // ROWS for number in order[: ROWS // 2]]
-        assert set(shard) == set(range(SHARDS))
-
-    def test_without_shuffling_the_order_stays(self, epoch):
-        first, second = epoch(2, shuffle=False, seed=1)
-        assert first == second == epoch(shuffle=False, seed=2)[0]
-
-    @pytest.fixture
-    def one_by_one(self, monkeypatch):
-        """Sets how many files are open at once; each then gives one example in turn, and nothing else is shuffled."""
-
-        def set_most(most):
-            for name, value in {"_OPEN_FILES": most, "_BLOCK": 1, "_SHUFFLE_BUFFER": 1}.items():
-                monkeypatch.setattr(f"models.trainer.{name}", value)
-
-        return set_most
-
-    def test_of_more_files_than_that_only_so_many_are_open(self, epoch, one_by_one):
-        assert files_read(epoch(shuffle=False)[0][:ROWS]) == [0, 1, 2]
-        one_by_one(2)
-        order = epoch(shuffle=False)[0]
-        assert sorted(order) == list(range(ROWS))
-        first = [number * SHARDS // ROWS for number in order[: ROWS // 2]]
-        assert set(first) == {0, 1}
-        one_by_one(1)
-        assert epoch(shuffle=False)[0] == list(range(ROWS))
-
-    def test_more_files_than_that_are_read_in_an_order_of_the_seed(self, epoch, one_by_one):
-        one_by_one(1)
-        orders = {seed: [files_read(order) for order in epoch(2, seed=seed)] for seed in range(3)}
-        assert orders == {seed: [files_read(order) for order in epoch(2, seed=seed)] for seed in orders}
-        assert all(sorted(files) == [0, 1, 2] for found in orders.values() for files in found)
-        assert len({tuple(first) for first, _ in orders.values()}) > 1
-        assert any(first != second for first, second in orders.values())
-
-    def test_fewer_files_are_read_in_their_own_order(self, epoch, one_by_one):
-        one_by_one(SHARDS)
-        (order,) = epoch(seed=1)
-        assert files_read(order[:SHARDS]) == [0, 1, 2]
-        assert epoch(seed=2) == [order]
-
-    def test_batches_hold_inputs_by_name_and_the_label(self, analysis, transformed):
-        folder, inputs = transformed
-        training = TrainingConfig(batch_size=16)
-        dataset = examples_dataset([str(folder / "*")], analysis.transform, "late", training, shuffle=False)
-        batches = list(dataset)
-        assert [len(label) for _, label in batches] == [16, 16, 8]
-        for batch, label in batches:
-            assert label.dtype == tf.float32
-            assert label.shape.rank == 1
-            assert set(batch) == set(inputs) - {"late"}
-        labels = np.concatenate([label for _, label in batches])
-        fixed = np.concatenate([batch["fixed"] for batch, _ in batches])
-        by_value = dict(zip(inputs["fixed"].tolist(), inputs["late"].tolist(), strict=True))
-        assert labels.tolist() == [by_value[value] for value in fixed.tolist()]
-
-    def test_several_patterns_are_read_together(self, analysis, transformed):
-        folder, _ = transformed
-        patterns = [str(folder / "part-0*"), str(folder / "part-2*")]
-        dataset = examples_dataset(patterns, analysis.transform, "late", TrainingConfig(), shuffle=False)
-        assert sum(len(label) for _, label in dataset) == ROWS - ROWS // SHARDS
-
-    def test_no_files_is_an_error_that_names_them(self, analysis, tmp_path):
-        with pytest.raises(DataError) as caught:
-            examples_dataset([str(tmp_path / "*")], analysis.transform, "late", TrainingConfig(), shuffle=True)
-        assert caught.value.where == str(tmp_path / "*")
 
 
 def test_model_inputs_are_in_the_order_of_the_features(analysis):
@@ -158,6 +44,7 @@ class TestRunFn:
         assert {"auc", "loss"} < set(history[0])
         assert float(history[2]["loss"]) < float(history[0]["loss"])
         assert float(history[2]["auc"]) > float(history[0]["auc"])
+        assert all(0 < float(line[INPUT_BOUND]) < 1 for line in history)
 
 
 class TestWarmStart:

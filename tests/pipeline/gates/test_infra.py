@@ -33,7 +33,7 @@ def model(tmp_path: Path):
 
 def test_a_model_in_an_object_store_is_asked(model) -> None:
     folder = new_place()
-    findings = check_model(model, [request()], np.float32([0.5]), InfraGateConfig(), folder)
+    findings = check_model(model, [request()], lambda: np.float32([0.5]), InfraGateConfig(), folder)
     assert {finding.outcome for finding in findings} == {Outcome.PASSED}
     assert {path.name for path in folder.iterdir()} >= {REQUESTS_FILE, "process.log"}
     save_report(findings, folder)
@@ -42,7 +42,7 @@ def test_a_model_in_an_object_store_is_asked(model) -> None:
 
 def test_the_log_of_a_process_that_failed_is_where_its_finding_says(model) -> None:
     folder = new_place()
-    [finding] = check_model(model, [request("clasify")], np.float32([0.5]), InfraGateConfig(), folder)
+    [finding] = check_model(model, [request("clasify")], lambda: np.float32([0.5]), InfraGateConfig(), folder)
     assert (finding.outcome, finding.check) == (Outcome.FAILED, "loads and answers")
     assert str(folder / "process.log") in finding.mend
     assert "clasify" in (folder / "process.log").read_text()

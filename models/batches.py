@@ -1,0 +1,168 @@
+"""Transformed examples → the batches that a model is fitted on: parsed in blocks, shuffled, kept for the next epoch.
+
+An element of the data set is a block of rows wherever it can be: what each element costs by itself, in reading, in
+parsing and in shuffling, is paid once a block. Features of a type are columns of one matrix until a batch is made of
+them, since that too is paid by each tensor.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping
+
+import tensorflow as tf
+import tensorflow_transform as tft
+
+from models.config import TrainingConfig
+from schema.errors import DataError
+
+_OPEN_FILES = 128
+"""At once, each with its buffers and its connection."""
+
+_TAKEN_IN_TURN = 16
+"""Rows of one file before those of the next."""
+
+_BLOCK_ROWS = 1024
+
+_EXCHANGES = 4
+"""In which a buffer's worth of rows goes through the buffer of the shuffle, each of which copies it."""
+
+Block = tuple[tf.Tensor, ...]
+"""Rows: a matrix [rows, columns] for each type."""
+
+_as_it_is = tf.autograph.experimental.do_not_convert
+"""To convert functions without branches takes longer than to build all else of a data set."""
+
+
+def examples_dataset(
+    patterns: list[str], transform: tft.TFTransformOutput, label: str, training: TrainingConfig, *, shuffle: bool
+) -> tf.data.Dataset:
+    """Batches of (inputs by name, label float32 [batch]) from transformed examples.
+
+    Shuffled, each epoch has its own order. It is the same for the same seed, whatever is kept in memory.
+
+    Args:
+        patterns: Of the files, gzipped TFRecords.
+        transform: Of the Transform component that made them.
+        label: The name of the label.
+        training: Says how large batches are, what to shuffle by, and what to keep in memory.
+        shuffle: For training; otherwise the order is that of the files, taken in turn, and nothing is kept.
+
+    Raises:
+        DataError: There are no transformed examples.
+    """
+    files = sorted(path for pattern in patterns for path in tf.io.gfile.glob(pattern))
+    if not files:
+        raise DataError("There are no transformed examples", where=", ".join(patterns))
+    columns = _Columns(transform.transformed_feature_spec())
+    seed = training.seed if shuffle else None
+    examples = _read(files, seed).rebatch(_BLOCK_ROWS)
+    blocks = examples.map(_as_it_is(columns.parse), num_parallel_calls=tf.data.AUTOTUNE)
+    if shuffle:
+        # Of more files than can be open at once the order differs between epochs, and so does what would be kept.
+        if training.epochs > 1 and len(files) <= _OPEN_FILES:
+            blocks = _kept(examples, columns, training.cache_mib)
+        blocks = _shuffled(blocks, training.shuffle_rows, training.seed)
+    to_model = _as_it_is(functools.partial(columns.inputs_and_label, label=label))
+    batches = blocks.rebatch(training.batch_size).map(to_model)
+    options = tf.data.Options()
+    options.experimental_warm_start = True  # reads while the model is still being traced
+    return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
+
+
+class _Columns:
+    """Where each feature is in the matrices of a block.
+
+    Args:
+        spec: Of the features, all of fixed length.
+    """
+
+    def __init__(self, spec: Mapping[str, tf.io.FixedLenFeature]) -> None:
+        self._spec = spec
+        dtypes = sorted({each.dtype for each in spec.values()}, key=lambda dtype: str(dtype.name))
+        self._names = [[name for name, each in spec.items() if each.dtype == dtype] for dtype in dtypes]
+        self._widths = {name: math.prod(each.shape) for name, each in spec.items()}
+        self.row_bytes = sum(width * spec[name].dtype.size for name, width in self._widths.items())
+
+    def parse(self, examples: tf.Tensor) -> Block:
+        """Serialized tf.Examples, string [rows], as a block."""
+        parsed = tf.io.parse_example(examples, self._spec)
+        return tuple(
+            tf.concat([tf.reshape(parsed[name], [-1, self._widths[name]]) for name in names], axis=1)
+            for names in self._names
+        )
+
+    def inputs_and_label(self, *block: tf.Tensor, label: str) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        """A block as the model takes it."""
+        inputs: dict[str, tf.Tensor] = {}
+        for matrix, names in zip(block, self._names, strict=True):
+            values = tf.split(matrix, [self._widths[name] for name in names], axis=1)
+            inputs |= {
+                name: tf.reshape(value, [-1, *self._spec[name].shape])
+                for name, value in zip(names, values, strict=True)
+            }
+        return inputs, inputs.pop(label)
+
+
+def _read(files: list[str], seed: int | None) -> tf.data.Dataset:
+    """A few rows of each file in turn, since files lie in the order of time.
+
+    Of more files than are open at once, each epoch reads the files themselves in a random order, so that what is open
+    is of all times.
+    """
+    names = tf.data.Dataset.from_tensor_slices(files)
+    if seed is not None and len(files) > _OPEN_FILES:
+        names = names.shuffle(len(files), seed=seed, reshuffle_each_iteration=True)
+    return names.interleave(
+        _as_it_is(lambda file: tf.data.TFRecordDataset(file, compression_type="GZIP").batch(_TAKEN_IN_TURN)),
+        cycle_length=min(len(files), _OPEN_FILES),
+    )
+
+
+def _kept(examples: tf.data.Dataset, columns: _Columns, mebibytes: int) -> tf.data.Dataset:
+    """Blocks, of which the first are parsed in the first epoch only, as many as fit into so much memory.
+
+    What does not fit is read and parsed again. If everything fits the files are not read again.
+    """
+    most = mebibytes * 2**20 // (columns.row_bytes * _BLOCK_ROWS)
+    if not most:
+        return examples.map(_as_it_is(columns.parse), num_parallel_calls=tf.data.AUTOTUNE)
+    kept = examples.take(most).map(_as_it_is(columns.parse), num_parallel_calls=tf.data.AUTOTUNE).cache()
+    last = kept.skip(most - 1)  # is there, once the others have been read, if there may be more than fit
+    rest = examples.skip(most).map(_as_it_is(columns.parse), num_parallel_calls=tf.data.AUTOTUNE)
+    return kept.concatenate(last.flat_map(_as_it_is(lambda *block: rest)))
+
+
+def _shuffled(blocks: tf.data.Dataset, rows: int, seed: int) -> tf.data.Dataset:
+    """The rows as `Dataset.shuffle` with a buffer of single rows shuffles them, but many at once.
+
+    What is read takes random places in the buffer, and what was there goes on. An empty block marks the end, after
+    which all goes on that is left. Since many leave together, a row comes as far as with a buffer of single rows that
+    is a sixth smaller.
+    """
+    empty = tuple(tf.zeros([0, each.shape[1]], each.dtype) for each in blocks.element_spec)
+    read = blocks.rebatch(max(1, rows // _EXCHANGES)).concatenate(tf.data.Dataset.from_tensors(empty))
+    seeds = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).batch(2, drop_remainder=True)
+    exchange = _as_it_is(functools.partial(_exchange, rows))
+    return tf.data.Dataset.zip(seeds, read).scan(empty, exchange).prefetch(1)
+
+
+def _exchange(most: int, buffer: Block, read: tuple[tf.Tensor, Block]) -> tuple[Block, Block]:
+    """The buffer after a block has come in, and what left it for that."""
+    seed, block = read
+    coming = tf.shape(block[0])[0]
+    added = tf.minimum(coming, most - tf.shape(buffer[0])[0])
+    buffer = tuple(tf.concat([old, new[:added]], axis=0) for old, new in zip(buffer, block, strict=True))
+    held = tf.shape(buffer[0])[0]
+    leaving = tf.where(coming == 0, held, coming - added)
+    some = tf.range(tf.maximum(leaving, 1))  # the operation refuses none
+    places = tf.random.experimental.index_shuffle(some, seed, tf.maximum(held, 1) - 1)[:leaving]
+    left = tuple(tf.gather(matrix, places) for matrix in buffer)
+
+    def exchanged() -> Block:
+        rows = places[:, tf.newaxis]
+        pairs = zip(buffer, block, strict=True)
+        return tuple(tf.tensor_scatter_nd_update(matrix, rows, new[added:]) for matrix, new in pairs)
+
+    return tf.cond(coming == 0, lambda: tuple(matrix[:0] for matrix in buffer), exchanged), left
