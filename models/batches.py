@@ -25,6 +25,8 @@ _TAKEN_IN_TURN = 16
 
 _BLOCK_ROWS = 1024
 
+_MEBIBYTE = 2**20
+
 _EXCHANGES = 4
 """In which a buffer's worth of rows goes through the buffer of the shuffle, each of which copies it."""
 
@@ -125,7 +127,7 @@ def _kept(examples: tf.data.Dataset, columns: _Columns, mebibytes: int) -> tf.da
 
     What does not fit is read and parsed again. If everything fits the files are not read again.
     """
-    most = mebibytes * 2**20 // (columns.row_bytes * _BLOCK_ROWS)
+    most = mebibytes * _MEBIBYTE // (columns.row_bytes * _BLOCK_ROWS)
     if not most:
         return examples.map(_as_it_is(columns.parse), num_parallel_calls=tf.data.AUTOTUNE)
     kept = examples.take(most).map(_as_it_is(columns.parse), num_parallel_calls=tf.data.AUTOTUNE).cache()

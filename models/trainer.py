@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from models.architectures.inputs import ModelInput
 from models.batches import examples_dataset
 from models.config import LabelConfig, ModelConfig, TrainingConfig
 from models.features import Feature
-from models.input_bound import InputBound, TimedModel
+from models.input_bound import INPUT_BOUND, InputBound, TimedModel
 from models.preprocessing import id_count, input_shapes
 from models.signatures import ServedModel
 from models.warm_start import begin, leave, meaning_of
@@ -98,3 +99,9 @@ def load_keras_model(model_run: Place) -> keras.Model:
     """The trained model that `run_fn` left in the model-run folder."""
     with local_copy(model_run) as folder:
         return keras.saving.load_model(folder / KERAS_MODEL, compile=False)
+
+
+def input_bound_share(model_run: Place) -> float:
+    """The share of the last epoch's time that waited for data, as `run_fn` left it in the model-run folder."""
+    epochs = list(csv.DictReader((model_run / HISTORY).read_text(encoding="utf-8").splitlines()))
+    return float(epochs[-1][INPUT_BOUND])

@@ -31,6 +31,7 @@ from pipeline.runners.report import State
 from pipeline.runners.tfx_metadata import Metadata
 from schema.errors import HeadraceError, NodeError, disk_error
 from storage.errors import explain as explain_storage
+from storage.places import at
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ def _launch(
 
 def _result(history: History, node_id: str, execution: pb.Execution, forced: str | None) -> NodeResult:
     if execution.last_known_state == pb.Execution.COMPLETE:
-        reason = ran_reason(history, node_id, execution, forced=forced)
+        reason = ran_reason(history, node_id, execution, forced=forced) + _of_training(history, execution)
         return NodeResult(State.DONE, reason, execution.id)
     if execution.last_known_state == pb.Execution.CACHED:
         return NodeResult(State.CACHED, cached_reason(history, execution), execution.id)
@@ -150,6 +151,15 @@ def _result(history: History, node_id: str, execution: pb.Execution, forced: str
         expected="all of its inputs to be resolved",
         received=f"execution {execution.id} is {pb.Execution.State.Name(execution.last_known_state)}",
     )
+
+
+def _of_training(history: History, execution: pb.Execution) -> str:
+    """What is to be known of a training: whether more of it could be had by reading faster."""
+    for model_run in history.artifacts(execution.id, pb.Event.OUTPUT).get("model_run", []):
+        from models.trainer import input_bound_share  # in this process already, and in no other node's
+
+        return f"; input-bound {input_bound_share(at(model_run.uri)):.0%}"
+    return ""
 
 
 def _explain(error: BaseException, node: str, log_path: str, beam_args: Sequence[str]) -> HeadraceError:

@@ -125,55 +125,54 @@ class TestExamplesDataset:
 
 
 class TestMemory:
-    """What is kept for the next epoch."""
+    """What is kept for the next epoch. Here a block is two rows and a mebibyte is a block."""
 
     @pytest.fixture
-    def read(self, analysis, transformed, tmp_path, monkeypatch):
-        """Reads a copy of the files for two epochs, and takes the files away in between; gives the values read."""
-        monkeypatch.setattr(batches, "_BLOCK_ROWS", 1024)
-        shutil.copytree(transformed[0], tmp_path / "files")
+    def read(self, analysis, transformed, monkeypatch):
+        """Reads for some epochs; gives the values read in each, and how many blocks were parsed for it."""
+        parse, parsed = batches._Columns.parse, []
 
-        def run(*, without_files, **training):
-            dataset = examples_dataset(
-                [str(tmp_path / "files" / "*")],
-                analysis.transform,
-                "late",
-                TrainingConfig(epochs=2, seed=3, **training),
-                shuffle=True,
-            )
-            epochs = []
-            for _ in range(2):
-                epochs.append([value for batch, _ in dataset for value in batch["fixed"].numpy().tolist()])
-                if without_files:
-                    shutil.rmtree(tmp_path / "files")
-                    without_files = False
-            return epochs
+        def parse_and_count(columns, examples):
+            with tf.control_dependencies([tf.numpy_function(lambda: parsed.append(1), [], [])]):
+                return parse(columns, tf.identity(examples))
+
+        row_bytes = batches._Columns(analysis.transform.transformed_feature_spec()).row_bytes
+        for name, value in {"_BLOCK_ROWS": 2, "_TAKEN_IN_TURN": 2, "_MEBIBYTE": 2 * row_bytes}.items():
+            monkeypatch.setattr(batches, name, value)
+        monkeypatch.setattr(batches._Columns, "parse", parse_and_count)
+
+        def run(cache_mib, epochs=3, **training):
+            config = TrainingConfig(epochs=epochs, seed=3, cache_mib=cache_mib, **training)
+            dataset = examples_dataset([str(transformed[0] / "*")], analysis.transform, "late", config, shuffle=True)
+            orders, counts = [], []
+            for _ in range(epochs):
+                parsed.clear()
+                orders.append([value for batch, _ in dataset for value in batch["fixed"].numpy().tolist()])
+                counts.append(len(parsed))
+            return orders, counts
 
         return run
 
-    def test_what_fits_is_not_read_again(self, read):
-        first, second = read(without_files=True, cache_mib=1)
-        assert sorted(first) == sorted(second)
-        assert first != second
-
-    def test_what_does_not_fit_is_read_again(self, read):
-        with pytest.raises(tf.errors.NotFoundError):
-            read(without_files=True, cache_mib=0)
-
-    def test_no_more_is_kept_than_was_allowed(self, read, monkeypatch):
-        monkeypatch.setattr(batches, "_BLOCK_ROWS", 2048)  # one block is more than a MiB at 300 columns
-        with pytest.raises(tf.errors.NotFoundError):
-            read(without_files=True, cache_mib=1)
+    @pytest.mark.parametrize("kept", [0, 1, 7, 19, 20, 21, 1000])
+    def test_as_much_as_was_allowed_is_parsed_once(self, read, kept):
+        _, counts = read(kept)
+        blocks = ROWS // 2
+        assert counts == [blocks, *[max(0, blocks - kept)] * 2]
 
     @pytest.mark.parametrize("rows", [1, 7, 40, 1000])
-    def test_keeping_changes_no_order(self, read, monkeypatch, rows):
-        monkeypatch.setattr(batches, "_BLOCK_ROWS", 2)
-        monkeypatch.setattr(batches, "_TAKEN_IN_TURN", 2)
-        monkeypatch.setattr(batches._Columns, "row_bytes", 2**20 // 10, raising=False)
-        orders = [read(without_files=False, cache_mib=mebibytes, shuffle_rows=rows) for mebibytes in (0, 1, 2, 9)]
+    def test_keeping_changes_no_order(self, read, rows):
+        orders = [read(kept, shuffle_rows=rows)[0] for kept in (0, 1, 7, 20, 1000)]
         assert all(order == orders[0] for order in orders)
-        assert [sorted(epoch) for epoch in orders[0]] == [sorted(set(orders[0][0]))] * 2
-        assert len(orders[0][0]) == ROWS
+        assert all(len(set(epoch)) == len(epoch) == ROWS for epoch in orders[0])
+
+    def test_what_fits_is_not_read_from_the_files_again(self, analysis, transformed, tmp_path):
+        files = tmp_path / "files"
+        shutil.copytree(transformed[0], files)
+        config = TrainingConfig(epochs=2, seed=3)
+        dataset = examples_dataset([str(files / "*")], analysis.transform, "late", config, shuffle=True)
+        first = [len(label) for _, label in dataset]
+        shutil.rmtree(files)
+        assert [len(label) for _, label in dataset] == first
 
 
 def places(dataset):
