@@ -19,6 +19,7 @@ from data.csv_rows import Parser
 from data.rows import BadRow, Refuse, Rows
 
 _BLOCK_BYTES = 1 << 20
+_LONGEST_LINE = 4 << 20
 _ASKED_VALUES = 2000
 _FIRST_INEXACT = 2.0**53
 """From here on, whole numbers are more than floats of 64 bits can tell apart."""
@@ -96,6 +97,8 @@ def _blocks(file: BinaryIO) -> Iterator[bytes]:
         if cut := _cut(rest):
             yield rest[:cut]
             rest = rest[cut:]
+        elif len(rest) > _LONGEST_LINE:
+            raise pa.ArrowInvalid(f"a line is longer than {_LONGEST_LINE >> 20} MiB. Lines end with \\n, or \\r\\n")
     if rest:
         yield rest
 

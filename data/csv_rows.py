@@ -133,6 +133,9 @@ def _records(lines: Sequence[bytes], first_line: int, fields: int, refuse: Refus
             refuse(BadRow(record.line, None, reason, None, as_text(record.text)))
 
 
+csv.field_size_limit(1 << 30)  # of the process; else a long value of several lines is taken for an open quote
+
+
 class _Lines:
     """Lines as text that can be read again. Only their structure matters, so every byte is a character."""
 

@@ -24,13 +24,13 @@ from data.encoding import encode, is_missing, misfits
 from data.quarantine import Quarantine
 from data.readers import Block, read_rows
 from data.rows import BadRow, Rows
+from data.shards import ShardWriter
 from data.splits import hashed_splits
 from schema.errors import DataError, HeadraceError
 
 METRICS = "headrace"
 EVERY_SPLIT = "all"
 """What stands for the split of rows that a hash would have split."""
-_GZIP = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,9 @@ def quarantined_of(split: str, column: str) -> str:
 
 
 class WriteExamples(beam.DoFn):
-    """Reads each shard's block and writes its examples, gzipped, to `{split}/data_tfrecord-00000-of-00001.gz`.
+    """Reads each shard's block and writes its examples to `{split}/data_tfrecord-00000-of-00001.gz`.
+
+    Of a large block there are several files, see `data.shards`.
 
     Rows that do not fit go to `{quarantine}/{split}-00000-of-00001.jsonl`.
     """
@@ -107,26 +109,24 @@ class WriteExamples(beam.DoFn):
     def _write(self, shard: Shard) -> Iterator[str]:
         plan = self.plan
         splits = [shard.split] if shard.split else list(plan.hash_buckets)
-        temporary = {split: f"{plan.temporary}/{uuid.uuid4().hex}-{split}" for split in splits}
+        name = f"{shard.index:05d}-of-{shard.of:05d}"
         quarantine = Quarantine(shard.block)
         with ExitStack() as stack:
-            writers = [stack.enter_context(tf.io.TFRecordWriter(path, _GZIP)) for path in temporary.values()]
+            writers = [
+                stack.enter_context(ShardWriter(plan.temporary, f"{plan.split_uris[split]}/data_tfrecord-{name}"))
+                for split in splits
+            ]
             for batch in self._batches(shard, quarantine):
                 examples = encode(batch, plan.types, shard.block.path)
                 for split, writer, chosen in zip(splits, writers, self._divided(batch, examples, shard), strict=True):
-                    for example in chosen:
-                        writer.write(example)
+                    writer.write(chosen)
                     Metrics.counter(METRICS, count_of(split)).inc(len(chosen))
-        name = f"{shard.index:05d}-of-{shard.of:05d}"
         aside = shard.split or EVERY_SPLIT
         quarantine.write(f"{plan.temporary}/{uuid.uuid4().hex}-quarantine", f"{plan.quarantine}/{aside}-{name}.jsonl")
         for column, count in quarantine.counts.items():
             Metrics.counter(METRICS, quarantined_of(aside, column)).inc(count)
-        for split, path in temporary.items():
-            final = f"{plan.split_uris[split]}/data_tfrecord-{name}.gz"
-            tf.io.gfile.makedirs(plan.split_uris[split])
-            tf.io.gfile.rename(path, final, overwrite=True)
-            yield final
+        for writer in writers:
+            yield from writer.publish()
 
     def _divided(self, batch: pa.RecordBatch, examples: list[bytes], shard: Shard) -> list[list[bytes]]:
         """The examples of each split."""
@@ -149,6 +149,7 @@ class WriteExamples(beam.DoFn):
             batch = pa.RecordBatch.from_arrays([_column(batch, name) for name in names], names)
             batch = self._fitting(batch, places, rows, quarantine)
             self._require_labels(batch, shard)
+            quarantine.kept += len(batch)
             if len(batch):
                 yield batch
 

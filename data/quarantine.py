@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from data.readers import Block
 from data.rows import BadRow
+from schema.errors import DataError
 
 FOLDER = "quarantine"
 """Below an Examples artifact, beside its splits, where nothing looks for examples."""
@@ -23,6 +24,8 @@ MOST_WRITTEN = 1000
 """Of a shard's bad rows, so that a file is bounded whatever was delivered. All are counted."""
 _MOST_CHARACTERS = 4000
 """Of a row or a value; what is beyond is found by the line's number."""
+_HOPELESS_ROWS = 10_000
+"""From here on, if they are most rows so far, it is not a matter of rows, and to look at each takes hours."""
 _TOLD_CHARACTERS = 60
 
 
@@ -38,10 +41,26 @@ class Quarantine:
         self._rows: list[dict[str, Any]] = []
         self.counts: Counter[str] = Counter()
         """By column; of lines that are wrong as a whole, by the empty name."""
+        self.kept = 0
+        """The rows that fit so far."""
 
     def add(self, row: BadRow) -> None:
-        """Puts a row aside."""
+        """Puts a row aside.
+
+        Raises:
+            DataError: Most rows do not fit.
+        """
         self.counts[row.column or ""] += 1
+        if (aside := self.counts.total()) > max(_HOPELESS_ROWS, self.kept):
+            [(column, _)] = self.counts.most_common(1)
+            first = next(each for each in self._rows if (each["column"] or "") == column)
+            raise DataError(
+                "Most rows of a file do not fit",
+                where=self._block.path + (f", column {column!r}" if column else ""),
+                expected="rows that fit the schema",
+                received=f"{aside:,} that do not, and {self.kept:,} that do. One of them: {_tell(first)}",
+                mend="Deliver the file again, or correct the schema.",
+            )
         if len(self._rows) == MOST_WRITTEN:
             return
         is_csv = self._block.format == "csv"

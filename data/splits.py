@@ -17,23 +17,24 @@ def hashed_splits(
 ) -> np.ndarray:
     """The split of each row: int64 [rows], an index into `buckets`.
 
-    BLAKE2 of the names and values that the row's example holds, sorted by name; what is missing has no part in it. So
-    the same row is in the same split whatever file, format, batch or order of columns it comes in, and a column that
-    a row has no value of does not move it. (The encoded example cannot be hashed: tfx_bsl writes features in no fixed
-    order.)
+    BLAKE2 of the names and values that the row's example holds, sorted by name; what is missing has no part in it, nor
+    has a column that the schema does not know. So the same row is in the same split whatever file, format, batch or
+    order of columns it comes in, and a column that a row has no value of does not move it. (The encoded example cannot
+    be hashed: tfx_bsl writes features in no fixed order.)
 
     Args:
         batch: Rows, as for `data.encoding.encode`.
-        wanted: As for `encode`.
+        wanted: As for `encode`. If it names no column that is there, all count.
         buckets: The share of each split.
         where: The file, for error messages.
 
     Raises:
         DataError: As `encode`.
     """
+    known = set(batch.schema.names).intersection(wanted) or batch.schema.names
     texts = [
         _as_bytes(name, *convert(batch.column(batch.schema.get_field_index(name)), name, wanted.get(name), where))
-        for name in sorted(batch.schema.names)
+        for name in sorted(known)
     ]
     rows = pc.binary_join_element_wise(*texts, b"\0", null_handling="skip")
     bounds = list(accumulate(buckets.values()))

@@ -6,6 +6,7 @@ read. So the rows are left in Arrow files by the pass that surveys them, for the
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -125,13 +126,13 @@ class _SurveyFile(beam.DoFn):
         generator = np.random.default_rng(file.index)
         survey = Survey.empty(self._features)
         schema = pa.schema([(feature.name, column_type(feature)) for feature in self._features])
-        with (
-            _rows_of(file, self._temporary).open("wb") as place,
-            pa.ipc.new_stream(place, schema, options=_LZ4) as kept,
-        ):
+        rows_of_file = _rows_of(file, self._temporary)
+        unfinished = rows_of_file.with_name(uuid.uuid4().hex)  # a bundle may be done twice at once
+        with unfinished.open("wb") as place, pa.ipc.new_stream(place, schema, options=_LZ4) as kept:
             for rows in self._rows.read(file.path):
                 kept.write_batch(rows)
                 survey += Survey.of(rows, self._features, file.span, self._share, generator)
+        unfinished.replace(str(rows_of_file))
         yield file.span, survey
 
 

@@ -42,20 +42,33 @@ from storage.places import at
 _PROFILED_BY = [
     "data/records.py",
     "monitoring/diagnosis",
+    "pipeline/components/examples_files.py",
     *(
         f"monitoring/{name}.py"
         for name in (
             *("bins", "checks", "examples", "explain", "measures", "neighbours", "null", "profile", "profiling"),
-            *("related", "relations", "rows"),
+            *("related", "relations", "report", "rows"),
         )
     ),
 ]
 _SCORED_BY = [
     *(
         f"monitoring/{name}.py"
-        for name in ("examples", "neighbours", "quality", "reference", "rows", "scoring", "slicing")
+        for name in (
+            "bins",
+            "calibration",
+            "examples",
+            "neighbours",
+            "profile",
+            "quality",
+            "reference",
+            "rows",
+            "scoring",
+            "slicing",
+        )
     ),
     "data/records.py",
+    "pipeline/components/examples_files.py",
     "serving/session_model.py",
 ]
 _EVALUATED_BY = [
@@ -107,7 +120,10 @@ def _nodes(config: PipelineConfig, accepted: Accepted, history: History) -> list
         code=code_fingerprint("data", "pipeline/components/example_gen.py"),
     )
     examples = example_gen.outputs["examples"]
-    statistics_gen = StatisticsGen(examples=examples)
+    statistics_gen = StatisticsGen(
+        examples=examples,
+        code=code_fingerprint("data/decoding.py", "data/records.py", "pipeline/components/statistics_gen.py"),
+    )
     schema_gen = ImportSchemaGen(config.schema_path)
     example_validator = ExampleValidator(
         statistics=statistics_gen.outputs["statistics"], schema=schema_gen.outputs["schema"]
@@ -148,12 +164,13 @@ def _nodes(config: PipelineConfig, accepted: Accepted, history: History) -> list
                     "models/features.py",
                     "models/preprocessing.py",
                     "models/vocabularies.py",
+                    "schema/contract.py",
                     "pipeline/components/analysis.py",
+                    "pipeline/components/examples_files.py",
                     "pipeline/components/transform.py",
                     "pipeline/components/transform_examples.py",
                 ),
             },
-            disable_statistics=True,  # StatisticsGen has computed them
             analyzer_cache=analysis.outputs["analyzer_cache"] if analysis else None,
         )
         base_model = base_model_of(history, examples, config.push.path) if config.training.warm_start else None
@@ -177,6 +194,7 @@ def _nodes(config: PipelineConfig, accepted: Accepted, history: History) -> list
             task=config.label.task,
             code=code_fingerprint(
                 "serving/check.py",
+                "serving/records.py",
                 "serving/session_model.py",
                 "pipeline/components/infra_validator.py",
                 "pipeline/gates/infra.py",

@@ -3,7 +3,8 @@
     python -m serving.check MODEL REQUESTS ANSWERS
 
 REQUESTS is a TFRecord of `PredictRequest` protos; ANSWERS becomes a TFRecord of `PredictResponse` protos, in the
-same order, and `ANSWERS.json` the times and the memory. The process exits with 0 if every request was answered.
+same order, and `ANSWERS.json` the times and the memory. The process exits with 0 if every request was answered. It
+begins at the end of its standard input, so that whoever started it can leave it the machine alone.
 """
 
 from __future__ import annotations
@@ -88,4 +89,5 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    sys.stdin.read()
     main(sys.argv[1:])

@@ -52,7 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 report.save(runs, given.output)
     except RunFailed as error:
         raise SystemExit(str(error)) from None
-    print(f"{report.machine()}\n\n{report.show(runs)}")
+    finally:
+        if runs:
+            print(f"{report.machine()}\n\n{report.show(runs)}")
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

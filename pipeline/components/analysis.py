@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,12 +24,14 @@ from tfx.utils import io_utils
 from tfx_bsl.tfxio.tfxio import TFXIO
 
 from data.records import FeatureTypes, ReadRecordBatches
-from pipeline.components.distribution_validator import examples_files
 from pipeline.components.example_gen import SPAN_FINGERPRINTS
+from pipeline.components.examples_files import examples_files
 from storage.places import at
 
 CACHED_FROM_BYTES = 8 << 20
 """Of a span's compressed examples: from here on they take longer to analyze than their cache takes to be written."""
+
+_ASKED_AT_ONCE = 16
 
 _OTHERS = DatasetKey("others", is_cached=False)
 
@@ -50,12 +53,23 @@ def data_sets(examples: types.Artifact, preprocessing: str) -> DataSets:
             spans[file.span].append(file.path)
     found: dict[DatasetKey, list[str]] = defaultdict(list)
     for span, paths in sorted(spans.items()):
-        if sum(at(path).stat().st_size for path in paths) >= CACHED_FROM_BYTES:
+        if _are_large(paths):
             key = hashlib.sha256(f"{preprocessing} {fingerprints[str(span)]}".encode()).hexdigest()
             found[DatasetKey(key)] = paths
         else:
             found[_OTHERS] += paths
     return found
+
+
+def _are_large(paths: list[str]) -> bool:
+    """Whether files have `CACHED_FROM_BYTES` together; of many files in a bucket not all are asked for."""
+    total = 0
+    for first in range(0, len(paths), _ASKED_AT_ONCE):
+        with ThreadPoolExecutor(_ASKED_AT_ONCE) as pool:
+            total += sum(pool.map(lambda path: at(path).stat().st_size, paths[first : first + _ASKED_AT_ONCE]))
+        if total >= CACHED_FROM_BYTES:
+            return True
+    return False
 
 
 @dataclass(frozen=True)

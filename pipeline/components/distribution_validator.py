@@ -7,9 +7,7 @@ the training spans (`monitoring.null`), and writes the same artifact: an `Anomal
 
 from __future__ import annotations
 
-import bisect
 import json
-import re
 from typing import Any
 
 import apache_beam as beam
@@ -27,13 +25,13 @@ from models.features import Feature
 from monitoring.checks import Setting, by_impact, compare, rate_of_check
 from monitoring.explain import explained
 from monitoring.measures import Measure
-from monitoring.neighbours import ExamplesFile
 from monitoring.profile import Profile
 from monitoring.profiling import ProfileExamples, save_profile
 from monitoring.related import Related
 from monitoring.report import Check, Comparison, State
 from pipeline.components.artifacts import ExampleProfile
-from pipeline.components.example_gen import COUNTS, SHARD_SPANS
+from pipeline.components.example_gen import COUNTS
+from pipeline.components.examples_files import examples_files
 from schema.contract import load_schema
 from storage.places import Place, at
 
@@ -43,7 +41,6 @@ CHECKS_FILE = "checks.json"
 ANOMALIES_FILE = "SchemaDiff.pb"
 _PAIR = f"{EVAL}_{TRAIN}"
 _CHECKS = TypeAdapter(tuple[Check, ...])
-_SHARD = re.compile(r"-(\d+)-of-\d+")
 _MEASURES = {
     Measure.L_INFINITY.value: anomalies_pb2.DriftSkewInfo.Measurement.L_INFTY,
     Measure.JENSEN_SHANNON.value: anomalies_pb2.DriftSkewInfo.Measurement.JENSEN_SHANNON_DIVERGENCE,
@@ -91,21 +88,6 @@ class DistributionValidatorExecutor(base_beam_executor.BaseBeamExecutor):
         pair.mkdir(parents=True, exist_ok=True)
         (pair / ANOMALIES_FILE).write_bytes(as_anomalies(checks).SerializeToString())
         (at(anomalies.uri) / CHECKS_FILE).write_bytes(_CHECKS.dump_json(tuple(checks)))
-
-
-def examples_files(examples: types.Artifact) -> list[ExamplesFile]:
-    """The files of an Examples artifact of ours, each with its span and its place in time."""
-    firsts = {int(span): first for span, first in json.loads(examples.get_string_custom_property(SHARD_SPANS)).items()}
-    spans = sorted(firsts)
-    starts = [firsts[span] for span in spans]
-    files = []
-    for split in (TRAIN, EVAL):
-        for path in fileio.glob(f"{artifact_utils.get_split_uri([examples], split)}/*.gz"):
-            match = _SHARD.search(path)
-            shard = int(match.group(1)) if match else 0
-            span = spans[bisect.bisect(starts, shard) - 1]
-            files.append(ExamplesFile(path, 2 * shard + (split == EVAL), span, is_eval=split == EVAL))
-    return files
 
 
 def judge_newest_span(

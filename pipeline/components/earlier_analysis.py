@@ -9,10 +9,9 @@ from tfx.dsl.components.common import resolver
 
 
 class EarlierAnalysisStrategy(resolver.ResolverStrategy):
-    """The cache of the newest window whose newest span lies before this run's; of several, the last.
+    """Of the caches that are older than this run's examples, that of the newest window before theirs.
 
-    "The last cache" would not do: after this run it is this run's own, and the same run, repeated, would not be
-    answered from TFX's cache.
+    So the same examples always get the same cache, and a repeated run is answered from TFX's.
 
     Inputs: `analyzer_cache`, all caches; `examples`, those of this run, as ExampleGen left them.
     """
@@ -22,8 +21,10 @@ class EarlierAnalysisStrategy(resolver.ResolverStrategy):
     ) -> dict[str, list[types.Artifact]]:
         """Resolves at most one; none for the first window."""
         del store
-        newest = max((_span(artifact) for artifact in input_dict["examples"]), default=0)
-        earlier = [each for each in input_dict["analyzer_cache"] if _span(each) < newest]
+        [examples] = input_dict["examples"]
+        earlier = [
+            each for each in input_dict["analyzer_cache"] if _span(each) < _span(examples) and each.id < examples.id
+        ]
         earlier.sort(key=lambda artifact: (_span(artifact), artifact.id))
         return {"analyzer_cache": earlier[-1:], "examples": []}
 

@@ -94,6 +94,8 @@ def _is_plain(inputs: Artifacts, properties: dict[str, Any]) -> bool:
     given = {key for key, value in properties.items() if value and key in specs.EvaluatorSpec.PARAMETERS}
     if specs.EVAL_CONFIG_KEY not in given or not given <= known or len(inputs.get(specs.MODEL_KEY, ())) != 1:
         return False
+    if inputs.get(specs.SCHEMA_KEY):  # by which TFX would decode
+        return False
     formats = {examples_utils.get_payload_format(each) for each in inputs[specs.EXAMPLES_KEY]}
     files = _files(inputs, properties)
     return formats == {example_gen_pb2.FORMAT_TF_EXAMPLE} and all(path.endswith(".gz") for path in files)

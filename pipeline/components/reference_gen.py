@@ -17,8 +17,8 @@ from monitoring.neighbours import AddNeighbours
 from monitoring.profile import Profile, block_rows
 from monitoring.scoring import ScoreExamples, ScoringPlan, save_reference
 from pipeline.components.artifacts import ExampleProfile, ModelReference
-from pipeline.components.distribution_validator import examples_files
 from pipeline.components.example_gen import COUNTS
+from pipeline.components.examples_files import examples_files
 from storage.places import at
 
 _IMPORTANCE_ROWS = 4000

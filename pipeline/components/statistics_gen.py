@@ -7,6 +7,7 @@ TFDV a split is a slice of the examples.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,15 +17,16 @@ import tensorflow_data_validation as tfdv
 from tensorflow_data_validation.statistics.stats_impl import GenerateSlicedStatisticsImpl
 from tensorflow_metadata.proto.v0 import statistics_pb2
 from tfx import types
-from tfx.components.statistics_gen import component
 from tfx.components.statistics_gen.executor import (
     DEFAULT_FILE_NAME,
     SAMPLE_RATE_BY_SPLIT_PROPERTY_NAME,
     STATS_DASHBOARD_LINK,
 )
-from tfx.dsl.components.base import base_beam_executor, executor_spec
+from tfx.dsl.components.base import base_beam_component, base_beam_executor, executor_spec
 from tfx.dsl.io import fileio
-from tfx.types import artifact_utils
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.types import standard_component_specs as specs
+from tfx.types.component_spec import ExecutionParameter
 from tfx.utils import json_utils
 
 from data.decoding import ExamplesDecoder
@@ -78,7 +80,8 @@ class DecodeFile(beam.DoFn):
 
     def setup(self) -> None:
         """A worker learns the features once."""
-        self._decoder = ExamplesDecoder()
+        # By split: to the statistics of one, a feature that only another has is nothing.
+        self._decoders: dict[str, ExamplesDecoder] = defaultdict(ExamplesDecoder)
 
     def process(self, file: tuple[str, str]) -> Iterator[tuple[str, pa.RecordBatch]]:
         """Decodes one file.
@@ -89,7 +92,7 @@ class DecodeFile(beam.DoFn):
         """
         split, path = file
         for examples in read_records(path):
-            yield split, self._decoder.decode(examples)
+            yield split, self._decoders[split].decode(examples)
 
 
 def save_statistics(statistics: statistics_pb2.DatasetFeatureStatisticsList, outputs: dict[str, str]) -> None:
@@ -108,14 +111,23 @@ def save_statistics(statistics: statistics_pb2.DatasetFeatureStatisticsList, out
         place.write_bytes(statistics_pb2.DatasetFeatureStatisticsList(datasets=[dataset]).SerializeToString())
 
 
-class StatisticsGen(component.StatisticsGen):
+class StatisticsGenSpec(specs.StatisticsGenSpec):
+    """What TFX's StatisticsGen takes and gives, and the fingerprint of the code that computes."""
+
+    PARAMETERS = {**specs.StatisticsGenSpec.PARAMETERS, "code": ExecutionParameter(type=str)}
+
+
+class StatisticsGen(base_beam_component.BaseBeamComponent):
     """TFX's component with our executor, which takes no options.
 
     Args:
         examples: Of gzipped TFRecord files, as our ExampleGen leaves them.
+        code: Fingerprint of the sources, so that a change of theirs is not answered from the cache.
     """
 
+    SPEC_CLASS = StatisticsGenSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(StatisticsGenExecutor)
 
-    def __init__(self, examples: types.BaseChannel) -> None:
-        super().__init__(examples=examples)
+    def __init__(self, examples: types.BaseChannel, code: str) -> None:
+        statistics = types.Channel(type=standard_artifacts.ExampleStatistics)
+        super().__init__(StatisticsGenSpec(examples=examples, statistics=statistics, exclude_splits="[]", code=code))

@@ -83,12 +83,34 @@ class TransformExecutor(base_beam_executor.BaseBeamExecutor):
 
 
 class Transform(component.Transform):
-    """TFX's component with the executor of this module: of its options it knows those that `pipeline.dag` gives.
+    """TFX's component with the executor of this module, without the options that this does not know.
 
-    The preprocessing function is given by its import path and takes a `custom_config`.
+    Args:
+        examples: Of gzipped TFRecord files, as our ExampleGen leaves them.
+        schema: Of the examples.
+        preprocessing_fn: The import path of the function, which takes a `custom_config`.
+        custom_config: Plain values.
+        analyzer_cache: What an earlier window's analysis left, if anything.
     """
 
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(TransformExecutor)
+
+    def __init__(
+        self,
+        examples: types.BaseChannel,
+        schema: types.BaseChannel,
+        preprocessing_fn: str,
+        custom_config: dict[str, Any],
+        analyzer_cache: types.BaseChannel | None,
+    ) -> None:
+        super().__init__(
+            examples=examples,
+            schema=schema,
+            preprocessing_fn=preprocessing_fn,
+            custom_config=custom_config,
+            analyzer_cache=analyzer_cache,
+            disable_statistics=True,  # StatisticsGen has computed them
+        )
 
 
 def _shards(examples: types.Artifact, split: str) -> list[str]:

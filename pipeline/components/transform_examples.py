@@ -14,7 +14,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from data.dense_examples import encode_dense
-from data.records import BATCH_ROWS
+from data.records import record_batches
 
 _GZIP = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)
 _AHEAD = 2
@@ -60,16 +60,16 @@ class _Transformer:
         transform = tft.TFTransformOutput(transform_graph)
         self._raw_spec = {name: spec for name, spec in transform.raw_feature_spec().items() if name in features}
         self._layer = transform.transform_features_layer()
+        # Traced once for all files; AutoGraph would spend seconds on the sources of Keras, to no effect.
+        serialized = tf.TensorSpec([None], tf.string)
+        self._transform = tf.function(self._apply, [serialized], autograph=False).get_concrete_function()
 
     def examples(self, path: str) -> Iterator[bytes]:
         """The transformed examples of a file, serialized."""
-        records = tf.data.TFRecordDataset(path, compression_type="GZIP").batch(BATCH_ROWS)
-        # AutoGraph would spend seconds on the sources of Keras, to no effect.
-        transform = tf.autograph.experimental.do_not_convert(self._transform)
-        transformed = records.map(transform, num_parallel_calls=_AHEAD).prefetch(1)
+        transformed = record_batches(path).map(self._transform, num_parallel_calls=_AHEAD).prefetch(1)
         tensors: Mapping[str, np.ndarray]
         for tensors in transformed.as_numpy_iterator():
             yield from encode_dense(tensors)
 
-    def _transform(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _apply(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         return dict(self._layer(tf.io.parse_example(examples, self._raw_spec)))

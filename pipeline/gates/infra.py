@@ -9,7 +9,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -60,28 +59,25 @@ def check_model(
     Args:
         model: The folder of the SavedModel.
         requests: What to ask; each with the same examples, in the same order.
-        expected: Gives the prediction for each example, float32 [batch]. Called while the process starts.
+        expected: Gives the prediction for each example, float32 [batch]. Called while the process starts, which is not
+            measured, and before it is asked anything.
         config: The bounds.
         folder: Keeps the requests, the answers and the process's log.
 
     Raises:
         FileNotFoundError: There is no model.
     """
-    with (
-        local_copy(model) as saved_model,
-        tempfile.TemporaryDirectory(prefix="headrace-") as name,
-        ThreadPoolExecutor(1) as beside,
-    ):
+    with local_copy(model) as saved_model, tempfile.TemporaryDirectory(prefix="headrace-") as name:
         work = Path(name)
         with tf.io.TFRecordWriter(str(work / REQUESTS_FILE)) as writer:
             for request in requests:
                 writer.write(request.SerializeToString())
-        predictions = beside.submit(expected)
+        predictions: list[np.ndarray] = []
         try:
-            failure = _run(saved_model, work, config, folder)
+            failure = _run(saved_model, work, config, folder, lambda: predictions.append(expected()))
         finally:
             upload(work, folder)
-        return [failure] if failure is not None else _judge(requests, predictions.result(), config, work)
+        return [failure] if failure is not None else _judge(requests, predictions[0], config, work)
 
 
 def _judge(
@@ -102,17 +98,24 @@ def _judge(
     ]
 
 
-def _run(model: Path, work: Path, config: InfraGateConfig, folder: Place) -> Finding | None:
-    """Runs the process within its budget; a finding, which names the folder of its log, if it did not end well."""
+def _run(
+    model: Path, work: Path, config: InfraGateConfig, folder: Place, meanwhile: Callable[[], None]
+) -> Finding | None:
+    """Runs the process within its budget; a finding, which names the folder of its log, if it did not end well.
+
+    What is to be done meanwhile is done while the process imports TensorFlow. It begins when that is done.
+    """
     arguments = [str(model), str(work / REQUESTS_FILE), str(work / _ANSWERS_FILE)]
     command = [sys.executable, "-m", "serving.check", *arguments]
     log_path = work / _LOG_FILE
     seconds = config.load_seconds + len(_SIGNATURES) * 2 * config.request_milliseconds / 1000 + _IMPORT_SECONDS
     with log_path.open("wb") as log:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=die_with_parent(os.getpid())
+            command, stdin=subprocess.PIPE, stdout=log, stderr=log, preexec_fn=die_with_parent(os.getpid())
         )
         try:
+            meanwhile()
+            process.stdin.close()  # type: ignore[union-attr]  # it is a pipe
             stopped = _wait(process, seconds, config.memory_mib)
         finally:
             if process.poll() is None:

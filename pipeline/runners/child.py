@@ -12,6 +12,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -158,7 +159,8 @@ def _of_training(history: History, execution: pb.Execution) -> str:
     for model_run in history.artifacts(execution.id, pb.Event.OUTPUT).get("model_run", []):
         from models.trainer import input_bound_share  # in this process already, and in no other node's
 
-        return f"; input-bound {input_bound_share(at(model_run.uri)):.0%}"
+        with suppress(OSError, LookupError, ValueError):  # the node has succeeded, whatever is to be told
+            return f"; input-bound {input_bound_share(at(model_run.uri)):.0%}"
     return ""
 
 

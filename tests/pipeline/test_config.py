@@ -50,7 +50,11 @@ def change(raw: dict, key: str, value: object) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "told"),
     [
-        ("training.epoch", 3, "Unknown key. Where: {path}: training.epoch. Expected: one of batch_size, cache_mib, epochs"),
+        (
+            "training.epoch",
+            3,
+            "Unknown key. Where: {path}: training.epoch. Expected: one of batch_size, cache_mib, epochs",
+        ),
         ("training.epoch", 3, "Did you mean 'epochs'?"),
         ("model.units", [8], "Unknown key. Where: {path}: model.linear.units"),
         ("modle", {}, "Did you mean 'model'?"),

@@ -16,6 +16,7 @@ def cache(number: int, span: int) -> TransformCache:
 
 def resolve(caches: list[TransformCache], span: int) -> list[int]:
     examples = Examples()
+    examples.id = 6
     examples.set_int_custom_property("span", span)
     inputs = {"analyzer_cache": caches, "examples": [examples]}
     resolved = EarlierAnalysisStrategy().resolve_artifacts(None, inputs)
@@ -37,4 +38,9 @@ def test_never_this_windows_own_nor_a_later_one() -> None:
 
 
 def test_of_two_of_a_window_the_later() -> None:
-    assert resolve([cache(4, 11), cache(7, 11), cache(5, 11)], 12) == [7]
+    assert resolve([cache(4, 11), cache(5, 11), cache(3, 11)], 12) == [5]
+
+
+def test_never_one_that_came_after_these_examples() -> None:
+    """Else the same run, repeated, would have another one."""
+    assert resolve([cache(5, 10), cache(7, 11)], 12) == [5]

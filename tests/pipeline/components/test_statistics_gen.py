@@ -35,6 +35,8 @@ def row(random: np.random.Generator, split: str) -> bytes:
         feature["list"].int64_list.SetInParent()
     if random.random() < 0.002:
         feature["rare"].bytes_list.value.append(b"once")
+    if split == "train":
+        feature["old"].float_list.value.append(random.random())
     if split == "eval":
         feature["new"].float_list.value.append(random.random())
     feature["never"].SetInParent()
@@ -109,6 +111,7 @@ def test_the_statistics_are_those_of_the_stock_component(
     assert_same(by_feature(stock), by_feature(ours))
     assert {"list", "never", "rare"} <= by_feature(ours).keys()
     assert ("new" in by_feature(ours)) == (split == "eval")
+    assert ("old" in by_feature(ours)) == (split == "train")
 
 
 def test_the_artifact_says_what_the_stock_component_says(both: tuple[ExampleStatistics, ExampleStatistics]) -> None:
@@ -126,7 +129,7 @@ def test_a_split_without_an_example(tmp_path: Path) -> None:
 
 
 def test_the_component_is_the_stock_one_in_a_pipeline() -> None:
-    node = StatisticsGen(examples=Channel(type=Examples))
+    node = StatisticsGen(examples=Channel(type=Examples), code="abc")
     assert node.id == "StatisticsGen"
     assert node.outputs["statistics"].type is ExampleStatistics
-    assert node.exec_properties == {"exclude_splits": "[]", "stats_options_json": None}
+    assert node.exec_properties == {"code": "abc", "exclude_splits": "[]"}
