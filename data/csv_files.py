@@ -44,6 +44,9 @@ class Layout:
 def find_layout(file: BinaryIO, wanted: dict[str, pa.DataType]) -> Layout:
     """Reads the first megabyte. The types do not depend on what it happens to lack, or on a few rows that are wrong.
 
+    But for one: where whole numbers are wanted, 3.0 is one if the first megabyte has such numbers; else it is put
+    aside.
+
     Args:
         file: At its beginning.
         wanted: The tf.Example type of columns. Text is never taken for anything else. What shall be a number is what

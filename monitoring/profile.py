@@ -1,7 +1,7 @@
 """The profile of a training window: every watched feature counted in bins, block of rows by block of rows.
 
 Blocks keep the order of the data, so that stretches of it can be compared with the rest (`monitoring.null`); their
-number is bounded, so a profile's size does not grow with the data. Examples are read twice: once to choose the bins,
+number is bounded, so a profile's size does not grow with the data. Rows are looked at twice: once to choose the bins,
 once to count.
 """
 

@@ -61,6 +61,11 @@ def data_sets(examples: types.Artifact, preprocessing: str) -> DataSets:
     return found
 
 
+def together(examples: types.Artifact) -> DataSets:
+    """The train split as one data set, of which nothing is cached."""
+    return {_OTHERS: [file.path for file in examples_files(examples) if not file.is_eval]}
+
+
 def _are_large(paths: list[str]) -> bool:
     """Whether files have `CACHED_FROM_BYTES` together; of many files in a bucket not all are asked for."""
     total = 0
@@ -102,8 +107,12 @@ class Analysis:
         columns = {name: self.types[name] for name in projected.ArrowSchema().names}
         keys = list(self.data_sets)
         cacheable = [key for key in keys if key.is_cached]
+        if not cacheable:  # with data sets TFT flattens them, for which the runner in memory would keep every batch
+            [paths] = self.data_sets.values()
+            read = pipeline | "Read" >> ReadRecordBatches(paths, columns)
+            return (read, projected.TensorAdapterConfig()) | "Analyze" >> tft_beam.AnalyzeDataset(self.preprocessing_fn)
         known = self._known(pipeline, type_specs, cacheable)
-        unknown = get_analysis_dataset_keys(self.preprocessing_fn, type_specs, keys, known or {}, False)
+        unknown = get_analysis_dataset_keys(self.preprocessing_fn, type_specs, keys, known, False)
         batches = {
             key: pipeline | f"Read{number}" >> ReadRecordBatches(paths, columns) if key in unknown else None
             for number, (key, paths) in enumerate(self.data_sets.items())
@@ -117,9 +126,7 @@ class Analysis:
         return learned
 
     def _known(self, pipeline: beam.Pipeline, type_specs: Any, cacheable: list[DatasetKey]) -> Any:
-        """What the earlier cache holds; None if nothing of this window is worth a cache."""
-        if not cacheable:
-            return None
+        """What the earlier cache holds."""
         if self.earlier is None:
             return {}
         entries = get_analysis_cache_entry_keys(self.preprocessing_fn, type_specs, cacheable, False)

@@ -28,12 +28,15 @@ from tfx_bsl.tfxio.tf_example_record import TFExampleRecord
 
 from data.records import types_of
 from data.spans import TRAIN
-from pipeline.components.analysis import Analysis, data_sets
+from pipeline.components.analysis import Analysis, DataSets, data_sets, together
 from pipeline.components.transform_examples import TransformExamples
 from schema.contract import load_schema
 from storage.places import at
 
 _UNFINISHED = "unfinished"
+
+_KEEPS_BATCHES = ".FnApiRunner"
+"""The runner in memory keeps the batches of data sets that are analyzed apart: more memory for more rows."""
 
 
 class TransformExecutor(base_beam_executor.BaseBeamExecutor):
@@ -63,7 +66,7 @@ class TransformExecutor(base_beam_executor.BaseBeamExecutor):
             preprocessing_fn,
             tfxio,
             types_of(schema),
-            data_sets(examples, f"{exec_properties['custom_config']} {schema}"),
+            self._data_sets(examples, f"{exec_properties['custom_config']} {schema}"),
             earlier[0].uri if (earlier := input_dict.get("analyzer_cache")) else None,
             cache.uri,
         )
@@ -80,6 +83,11 @@ class TransformExecutor(base_beam_executor.BaseBeamExecutor):
                 | "Transform" >> beam.ParDo(TransformExamples(graph, read), AsSingleton(written))
             )
         fileio.rmtree(temporary)
+
+    def _data_sets(self, examples: types.Artifact, preprocessing: str) -> DataSets:
+        if any(argument.endswith(_KEEPS_BATCHES) for argument in self._beam_pipeline_args or ()):
+            return together(examples)
+        return data_sets(examples, preprocessing)
 
 
 class Transform(component.Transform):

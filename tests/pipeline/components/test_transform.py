@@ -16,7 +16,7 @@ from tfx.types.standard_artifacts import Examples, Schema, TransformCache, Trans
 
 from models.config import FeaturesConfig
 from models.features import model_features
-from pipeline.components import analysis
+from pipeline.components import analysis, transform
 from pipeline.components.example_gen import SHARD_SPANS, SPAN_FINGERPRINTS
 from pipeline.components.transform import TransformExecutor
 
@@ -174,12 +174,21 @@ def test_a_shard_becomes_a_shard_of_the_same_name_and_nothing_else_is_left(left,
     ]  # fmt: skip
 
 
-def test_small_spans_leave_no_cache(left):
-    assert list((left["ours"] / "cache").iterdir()) == []
+def test_in_memory_nothing_is_cached(inputs, properties, tmp_path, monkeypatch):
+    monkeypatch.setattr(analysis, "CACHED_FROM_BYTES", 0)
+    run(TransformExecutor, tmp_path, inputs, properties)
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_small_spans_leave_no_cache(inputs, properties, tmp_path, monkeypatch):
+    monkeypatch.setattr(transform, "_KEEPS_BATCHES", "no runner")
+    run(TransformExecutor, tmp_path, inputs, properties)
+    assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_what_an_earlier_window_learned_is_not_learned_again(left, inputs, properties, tmp_path, monkeypatch):
     monkeypatch.setattr(analysis, "CACHED_FROM_BYTES", 0)
+    monkeypatch.setattr(transform, "_KEEPS_BATCHES", "no runner")
     cache = run(TransformExecutor, tmp_path / "first", inputs, properties)
     learned = {path.name: files(path) for path in (tmp_path / "first" / "cache").iterdir()}
     assert len(learned) == len(SHARDS["train"])
