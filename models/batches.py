@@ -58,12 +58,13 @@ def examples_dataset(
     if not files:
         raise DataError("There are no transformed examples", where=", ".join(patterns))
     columns = _Columns(transform.transformed_feature_spec())
-    seed = training.seed if shuffle else None
-    examples = _read(files, seed).rebatch(_BLOCK_ROWS)
+    at_once = 1 if training.newest_last else min(len(files), _OPEN_FILES)
+    is_random = shuffle and not training.newest_last and len(files) > _OPEN_FILES
+    seed = training.seed if is_random else None
+    examples = _read(files, at_once, seed).rebatch(_BLOCK_ROWS)
     blocks = examples.map(_as_it_is(columns.parse), num_parallel_calls=tf.data.AUTOTUNE)
     if shuffle:
-        # Of more files than can be open at once the order differs between epochs, and so does what would be kept.
-        if training.epochs > 1 and len(files) <= _OPEN_FILES:
+        if training.epochs > 1 and seed is None:  # else the order differs between epochs, and so would what is kept
             blocks = _kept(examples, columns, training.cache_mib)
         blocks = _shuffled(blocks, training.shuffle_rows, training.seed)
     to_model = _as_it_is(functools.partial(columns.inputs_and_label, label=label))
@@ -107,18 +108,17 @@ class _Columns:
         return inputs, inputs.pop(label)
 
 
-def _read(files: list[str], seed: int | None) -> tf.data.Dataset:
-    """A few rows of each file in turn, since files lie in the order of time.
+def _read(files: list[str], at_once: int, seed: int | None) -> tf.data.Dataset:
+    """A few rows of each file in turn; one file after the other if `at_once` is 1.
 
-    Of more files than are open at once, each epoch reads the files themselves in a random order, so that what is open
-    is of all times.
+    With a seed, each epoch reads the files themselves in a random order, so that what is open is of all.
     """
     names = tf.data.Dataset.from_tensor_slices(files)
-    if seed is not None and len(files) > _OPEN_FILES:
+    if seed is not None:
         names = names.shuffle(len(files), seed=seed, reshuffle_each_iteration=True)
     return names.interleave(
         _as_it_is(lambda file: tf.data.TFRecordDataset(file, compression_type="GZIP").batch(_TAKEN_IN_TURN)),
-        cycle_length=min(len(files), _OPEN_FILES),
+        cycle_length=at_once,
     )
 
 

@@ -67,6 +67,10 @@ class TrainingConfig(Strict):
     weight_decay: NonNegativeFloat = 1e-4
     seed: NonNegativeInt = 1
     """Seeds the initial weights and the order of the examples."""
+    newest_last: bool = True
+    """Reads the files oldest first, so that training ends with the newest examples, among `shuffle_rows` others. What
+    is asked of a model is the time to come: on the flights this is worth 0.01 of AUC. False reads all files in turn, as
+    is done with data without time (`data.split`), whose files may lie in any order."""
     shuffle_rows: PositiveInt = 60_000
     """The rows among which the next one is drawn. Up to four times as many are in memory for it."""
     cache_mib: NonNegativeInt = 256

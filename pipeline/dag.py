@@ -262,11 +262,14 @@ def _nodes(config: PipelineConfig, accepted: Accepted, history: History) -> list
 
 
 def _training(config: PipelineConfig, features: list[dict[str, Any]]) -> dict[str, Any]:
+    training = config.training
+    if config.data.window is None:  # the files are in no order of time
+        training = training.model_copy(update={"newest_last": False})
     return {
         "features": features,
         "label": config.label.model_dump(mode="json"),
         "model": config.model.model_dump(mode="json"),
-        "training": config.training.model_dump(mode="json"),
+        "training": training.model_dump(mode="json"),
         "code": code_fingerprint("models"),
     }
 

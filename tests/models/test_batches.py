@@ -22,9 +22,8 @@ def epoch(analysis, transformed):
     numbers = {value: number for number, value in enumerate(inputs["fixed"].tolist())}
 
     def read(epochs=1, *, shuffle=True, **training):
-        dataset = examples_dataset(
-            [str(folder / "part-*")], analysis.transform, "late", TrainingConfig(**training), shuffle=shuffle
-        )
+        config = TrainingConfig(**{"newest_last": False, **training})
+        dataset = examples_dataset([str(folder / "part-*")], analysis.transform, "late", config, shuffle=shuffle)
         return [[numbers[value] for batch, _ in dataset for value in batch["fixed"].numpy().tolist()]] + [
             [numbers[value] for batch, _ in dataset for value in batch["fixed"].numpy().tolist()]
             for _ in range(epochs - 1)
@@ -96,6 +95,13 @@ class TestExamplesDataset:
         (order,) = epoch(seed=1, shuffle_rows=1)
         assert files_read(order[:SHARDS]) == [0, 1, 2]
         assert epoch(seed=2, shuffle_rows=1) == [order]
+
+    def test_the_newest_may_come_last(self, epoch):
+        (order,) = epoch(shuffle_rows=1, newest_last=True)
+        assert order == list(range(ROWS))
+        first, second = epoch(2, shuffle_rows=20, newest_last=True)
+        assert first != second
+        assert np.mean(first[: ROWS // 2]) < np.mean(first[ROWS // 2 :])
 
     def test_batches_hold_inputs_by_name_and_the_label(self, analysis, transformed):
         folder, inputs = transformed
