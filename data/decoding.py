@@ -3,12 +3,12 @@
 tfx_bsl makes a message of each example. TensorFlow's parser makes none, but has to be told the features and their
 types; it says nothing of others, and does not tell an empty list from a feature that is absent. So types are learned
 from tfx_bsl's decoder, and each batch is proved: its rows hold as many features as were parsed. A batch that holds
-others is decoded by tfx_bsl.
+others is decoded by tfx_bsl. Where a shard has columns (`data.columns`), nothing has to be decoded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +16,8 @@ import tensorflow as tf
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
 
-from data.records import ExamplesParser
+from data.columns import as_lists, read_columns
+from data.records import ExamplesParser, read_records
 
 _LEARNED_ROWS = 256
 """Types are learned from so many rows at first; a feature that only later rows have costs a batch."""
@@ -36,6 +37,25 @@ class ExamplesDecoder:
         self._exact = ExamplesToRecordBatchDecoder()
         self._types: dict[str, pa.DataType] = {}
         self._parser: ExamplesParser | None = None
+
+    def read(self, path: str) -> Iterator[pa.RecordBatch]:
+        """The examples of a gzipped TFRecord file, in batches; of columns without any value there are none.
+
+        Raises:
+            pa.ArrowException: The file of its columns is damaged.
+            tf.errors.OpError: The file is damaged.
+            RuntimeError: A record is no tf.Example, or a feature is of several types.
+        """
+        found = read_columns(path)
+        if found is None:
+            yield from map(self.decode, read_records(path))
+            return
+        for rows in found:
+            columns = {name: rows.column(index) for index, name in enumerate(rows.schema.names)}
+            lists = {
+                name: as_lists(column) for name, column in sorted(columns.items()) if column.null_count < len(rows)
+            }
+            yield pa.RecordBatch.from_arrays(list(lists.values()), list(lists))
 
     def decode(self, examples: Sequence[bytes]) -> pa.RecordBatch:
         """Decodes serialized examples, a row each.

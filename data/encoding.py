@@ -74,8 +74,8 @@ def misfits(batch: pa.RecordBatch, wanted: dict[str, pa.DataType]) -> list[Misfi
     """The first value of each row that would not keep its meaning: a fraction as INT, a number beyond its type's range.
 
     Args:
-        batch: As for `encode`, which refuses these values.
-        wanted: As for `encode`.
+        batch: As for `held`, which refuses these values.
+        wanted: As for `held`.
     """
     found: dict[int, Misfit] = {}
     for index, name in enumerate(batch.schema.names):
@@ -113,8 +113,8 @@ def _is_unfit(column: pa.Array, target: pa.DataType) -> np.ndarray:
         return np.asarray(np.isfinite(numbers) & ~np.isfinite(numbers.astype(np.float32)))
 
 
-def encode(batch: pa.RecordBatch, wanted: dict[str, pa.DataType], where: str) -> list[bytes]:
-    """Encodes each row as a serialized tf.Example.
+def held(batch: pa.RecordBatch, wanted: dict[str, pa.DataType], where: str) -> pa.RecordBatch:
+    """The rows as their examples hold them: int64, float32 or binary, null where a value is missing.
 
     Args:
         batch: Rows; columns of any scalar Arrow type.
@@ -124,33 +124,30 @@ def encode(batch: pa.RecordBatch, wanted: dict[str, pa.DataType], where: str) ->
     Raises:
         DataError: A column's type, or a value, does not fit.
     """
-    columns = []
-    for index, name in enumerate(batch.schema.names):
-        values, present = convert(batch.column(index), name, wanted.get(name), where)
-        columns.append(_as_lists(values, present))
-    encoded: list[bytes] = RecordBatchToExamplesEncoder().encode(
-        pa.RecordBatch.from_arrays(columns, batch.schema.names)
-    )
+    columns = [
+        _held(batch.column(index), name, wanted.get(name), where) for index, name in enumerate(batch.schema.names)
+    ]
+    return pa.RecordBatch.from_arrays(columns, batch.schema.names)
+
+
+def encode(rows: pa.RecordBatch) -> list[bytes]:
+    """Encodes each row as a serialized tf.Example.
+
+    Args:
+        rows: As `held` gives them.
+    """
+    columns = [_as_lists(column) for column in rows.columns]
+    encoded: list[bytes] = RecordBatchToExamplesEncoder().encode(pa.RecordBatch.from_arrays(columns, rows.schema.names))
     return encoded
 
 
-def convert(column: pa.Array, name: str, wanted: pa.DataType | None, where: str) -> tuple[pa.Array, np.ndarray]:
-    """A column as an example holds it.
-
-    Args:
-        column: Of any scalar Arrow type.
-        name: Its name, for error messages.
-        wanted: As for `encode`; None: its natural type.
-        where: As for `encode`.
-
-    Returns:
-        The values that are there, as int64, float32 or binary; and of which rows they are, bool [rows].
-
-    Raises:
-        DataError: The column's type, or a value, does not fit.
-    """
-    present = pc.invert(is_missing(column))
-    return _convert(column.filter(present), name, wanted, where), np.asarray(present)
+def _held(column: pa.Array, name: str, wanted: pa.DataType | None, where: str) -> pa.Array:
+    is_absent = is_missing(column)
+    if not pc.any(is_absent).as_py():
+        return _convert(column, name, wanted, where)
+    values = _convert(column.filter(pc.invert(is_absent)), name, wanted, where)
+    absent = np.asarray(is_absent)
+    return values.take(pa.array(np.cumsum(~absent) - 1, mask=absent))
 
 
 def _convert(column: pa.Array, name: str, wanted: pa.DataType | None, where: str) -> pa.Array:
@@ -212,8 +209,8 @@ def _is_binary(column: pa.DataType) -> bool:
     return bool(pa.types.is_binary(column) or pa.types.is_large_binary(column))
 
 
-def _as_lists(values: pa.Array, present: np.ndarray) -> pa.Array:
+def _as_lists(column: pa.Array) -> pa.Array:
     """One-element lists of the values that are there, null elsewhere: what tfx_bsl's encoder reads as a feature."""
-    offsets = np.concatenate([[0], np.cumsum(present)]).astype(np.int32)
-    absent = np.concatenate([~present, [False]])
-    return pa.ListArray.from_arrays(pa.array(offsets, mask=absent), values)
+    absent = np.asarray(column.is_null())
+    offsets = np.append(0, np.cumsum(~absent)).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets, mask=np.append(absent, False)), column.drop_null())

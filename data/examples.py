@@ -1,7 +1,7 @@
 """A Beam transform from blocks of source files to sharded TFRecords of tf.Examples.
 
 Each Beam element is a block of a file, not a row: Arrow parses it, tfx_bsl encodes it, and it is written as one
-shard for each split, in one DoFn. There is no shuffle, the shards' names follow from the blocks, and a retried
+shard for each split, with its columns (`data.columns`), in one DoFn. There is no shuffle, the shards' names follow from the blocks, and a retried
 bundle writes the same shard again. A row that does not fit is put aside, see `data.quarantine`.
 """
 
@@ -20,7 +20,7 @@ import tensorflow as tf
 from apache_beam.metrics import Metrics
 
 from data.config import DropConfig
-from data.encoding import encode, is_missing, misfits
+from data.encoding import encode, held, is_missing, misfits
 from data.quarantine import Quarantine
 from data.readers import Block, read_rows
 from data.rows import BadRow, Rows
@@ -117,10 +117,10 @@ class WriteExamples(beam.DoFn):
                 for split in splits
             ]
             for batch in self._batches(shard, quarantine):
-                examples = encode(batch, plan.types, shard.block.path)
-                for split, writer, chosen in zip(splits, writers, self._divided(batch, examples, shard), strict=True):
-                    writer.write(chosen)
-                    Metrics.counter(METRICS, count_of(split)).inc(len(chosen))
+                rows = held(batch, plan.types, shard.block.path)
+                for split, writer, of_split in zip(splits, writers, self._divided(rows, shard), strict=True):
+                    writer.write(encode(of_split), of_split)
+                    Metrics.counter(METRICS, count_of(split)).inc(len(of_split))
         aside = shard.split or EVERY_SPLIT
         quarantine.write(f"{plan.temporary}/{uuid.uuid4().hex}-quarantine", f"{plan.quarantine}/{aside}-{name}.jsonl")
         for column, count in quarantine.counts.items():
@@ -128,13 +128,13 @@ class WriteExamples(beam.DoFn):
         for writer in writers:
             yield from writer.publish()
 
-    def _divided(self, batch: pa.RecordBatch, examples: list[bytes], shard: Shard) -> list[list[bytes]]:
-        """The examples of each split."""
+    def _divided(self, rows: pa.RecordBatch, shard: Shard) -> list[pa.RecordBatch]:
+        """The rows of each split."""
         if shard.split:
-            return [examples]
+            return [rows]
         buckets = self.plan.hash_buckets
-        split_of = hashed_splits(batch, self.plan.types, buckets, shard.block.path)
-        return [[examples[row] for row in np.flatnonzero(split_of == split)] for split in range(len(buckets))]
+        split_of = hashed_splits(rows, self.plan.types, buckets)
+        return [rows.filter(pa.array(split_of == split)) for split in range(len(buckets))]
 
     def _batches(self, shard: Shard, quarantine: Quarantine) -> Iterator[pa.RecordBatch]:
         """The block's rows that are kept, with the columns that are not excluded."""

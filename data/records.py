@@ -1,8 +1,8 @@
 """Shards of tf.Examples as Arrow record batches.
 
 A Beam element costs the same whether it holds a row or thousands of them. Beam's own TFRecord source makes an element
-of each record, to be put together again later; here an element is a batch from the start. TensorFlow parses it
-in a fifth of the time of tfx_bsl's decoder.
+of each record, to be put together again later; here an element is a batch from the start. It is read from the columns
+beside the shard (`data.columns`); where there are none TensorFlow parses it, in a fifth of the time of tfx_bsl's decoder.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import pyarrow as pa
 import tensorflow as tf
 from tensorflow_metadata.proto.v0 import schema_pb2
 
+from data.columns import as_lists, read_columns
+
 BATCH_ROWS = 8192
 """The most rows of a batch: what a batch costs by itself is then a small share."""
 
@@ -23,6 +25,7 @@ _BATCH_BYTES = 32 << 20
 _ASKED_RECORDS = 64
 
 _DTYPES = {schema_pb2.INT: tf.int64, schema_pb2.FLOAT: tf.float32, schema_pb2.BYTES: tf.string}
+_ARROW_TYPES = {schema_pb2.INT: pa.int64(), schema_pb2.FLOAT: pa.float32(), schema_pb2.BYTES: pa.binary()}
 
 FeatureTypes = Mapping[str, int]
 """The `schema_pb2.FeatureType` of each feature, by name."""
@@ -60,6 +63,7 @@ class ExamplesParser:
     """
 
     def __init__(self, types: FeatureTypes) -> None:
+        self._types = dict(types)
         self._names = list(types)
         self._spec = {
             name: tf.io.RaggedFeature(_DTYPES[types[name]], row_splits_dtype=tf.int64) for name in self._names
@@ -70,8 +74,13 @@ class ExamplesParser:
         """The examples of a gzipped TFRecord file, in batches.
 
         Raises:
+            pa.ArrowException: The file of its columns is damaged.
             tf.errors.OpError: The file is damaged, or a feature has another type.
         """
+        found = read_columns(path, self._names)
+        if found is not None:
+            yield from map(self._as_parsed, found)
+            return
         parsed = (
             record_batches(path)
             .map(tf.autograph.experimental.do_not_convert(self._parse), num_parallel_calls=1)
@@ -93,6 +102,13 @@ class ExamplesParser:
     def _parse(self, examples: tf.Tensor) -> tuple[tuple[tf.Tensor, tf.Tensor], ...]:
         ragged = tf.io.parse_example(examples, self._spec)
         return tuple((ragged[name].values, ragged[name].row_splits) for name in self._names)
+
+    def _as_parsed(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        columns = dict(zip(rows.schema.names, rows.columns, strict=True))
+        for name, kind in self._types.items():
+            if name not in columns:
+                columns[name] = pa.nulls(len(rows), _ARROW_TYPES[kind])
+        return pa.RecordBatch.from_arrays([as_lists(columns[name]) for name in self._names], self._names)
 
     def _batch(self, columns: Sequence[tuple[np.ndarray, np.ndarray]]) -> pa.RecordBatch:
         return pa.RecordBatch.from_arrays([_lists(*column) for column in columns], self._names)

@@ -6,7 +6,10 @@ import uuid
 from collections.abc import Sequence
 from types import TracebackType
 
+import pyarrow as pa
 import tensorflow as tf
+
+from data.columns import ColumnsWriter, columns_path
 
 SHARD_BYTES = 256 << 20
 """Of serialized examples, before they are compressed, when the next file begins."""
@@ -15,9 +18,10 @@ _GZIP = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)
 
 
 class ShardWriter:
-    """Writes gzipped TFRecords of examples under other names, and gives them theirs when all are whole.
+    """Writes gzipped TFRecords of examples and their columns under other names, and gives them theirs when all are whole.
 
-    The files are `{stem}.gz`, `{stem}.part-00001.gz` and so on: of the same examples, the same.
+    The files are `{stem}.gz`, `{stem}.part-00001.gz` and so on: of the same examples, the same. Each has its columns,
+    see `data.columns`.
 
     Args:
         temporary: A folder of unfinished files, in the same file system.
@@ -37,27 +41,44 @@ class ShardWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._writer.close()
+        self._close()
 
-    def write(self, examples: Sequence[bytes]) -> None:
-        """Writes serialized examples."""
-        for example in examples:
+    def write(self, examples: Sequence[bytes], columns: pa.RecordBatch) -> None:
+        """Writes serialized examples, and the columns that they are of."""
+        start = 0
+        for index, example in enumerate(examples):
             if self._bytes >= SHARD_BYTES:
-                self._writer.close()
+                self._columns.write(columns.slice(start, index - start))
+                start = index
+                self._close()
                 self._begin()
             self._writer.write(example)
             self._bytes += len(example)
+        self._columns.write(columns.slice(start))
 
     def publish(self) -> list[str]:
-        """Gives the closed files their names, which are returned."""
-        tf.io.gfile.makedirs(self._stem.rpartition("/")[0])
+        """Gives the closed files their names; returned are those of the examples."""
         parts = ["", *(f".part-{part:05d}" for part in range(1, len(self._unfinished)))]
         finals = [f"{self._stem}{part}.gz" for part in parts]
-        for unfinished, final in zip(self._unfinished, finals, strict=True):
+        for path in (self._stem, columns_path(self._stem)):
+            tf.io.gfile.makedirs(path.rpartition("/")[0])
+        for unfinished, final in zip(
+            self._unfinished, finals, strict=True
+        ):  # examples last: they tell of a whole shard
+            tf.io.gfile.rename(_columns_of(unfinished), columns_path(final), overwrite=True)
             tf.io.gfile.rename(unfinished, final, overwrite=True)
         return finals
 
     def _begin(self) -> None:
         self._unfinished.append(f"{self._temporary}/{uuid.uuid4().hex}")
         self._writer = tf.io.TFRecordWriter(self._unfinished[-1], _GZIP)
+        self._columns = ColumnsWriter(_columns_of(self._unfinished[-1]))
         self._bytes = 0
+
+    def _close(self) -> None:
+        self._writer.close()
+        self._columns.close()
+
+
+def _columns_of(unfinished: str) -> str:
+    return f"{unfinished}.arrows"

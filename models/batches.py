@@ -1,19 +1,19 @@
-"""Transformed examples → the batches that a model is fitted on: parsed in blocks, shuffled, kept for the next epoch.
+"""Transformed examples → the batches that a model is fitted on: read in blocks, shuffled, kept for the next epoch.
 
 An element of the data set is a block of rows wherever it can be: what each element costs by itself, in reading, in
 parsing and in shuffling, is paid once a block. Features of a type are columns of one matrix until a batch is made of
-them, since that too is paid by each tensor.
+them, since that too is paid by each tensor. Where the examples have no blocks (`models.blocks`), they are parsed.
 """
 
 from __future__ import annotations
 
 import functools
-import math
-from collections.abc import Mapping
+from collections.abc import Callable
 
 import tensorflow as tf
 import tensorflow_transform as tft
 
+from models.blocks import BLOCK_ROWS, Block, Columns, blocks_path
 from models.config import TrainingConfig
 from schema.errors import DataError
 
@@ -23,15 +23,10 @@ _OPEN_FILES = 128
 _TAKEN_IN_TURN = 16
 """Rows of one file before those of the next."""
 
-_BLOCK_ROWS = 1024
-
 _MEBIBYTE = 2**20
 
 _EXCHANGES = 4
 """In which a buffer's worth of rows goes through the buffer of the shuffle, each of which copies it."""
-
-Block = tuple[tf.Tensor, ...]
-"""Rows: a matrix [rows, columns] for each type."""
 
 _as_it_is = tf.autograph.experimental.do_not_convert
 """To convert functions without branches takes longer than to build all else of a data set."""
@@ -57,15 +52,15 @@ def examples_dataset(
     files = sorted(path for pattern in patterns for path in tf.io.gfile.glob(pattern))
     if not files:
         raise DataError("There are no transformed examples", where=", ".join(patterns))
-    columns = _Columns(transform.transformed_feature_spec())
+    columns = Columns(transform.transformed_feature_spec())
     at_once = 1 if training.newest_last else min(len(files), _OPEN_FILES)
     is_random = shuffle and not training.newest_last and len(files) > _OPEN_FILES
     seed = training.seed if is_random else None
-    examples = _read(files, at_once, seed).rebatch(_BLOCK_ROWS)
-    blocks = examples.map(_as_it_is(columns.parse), num_parallel_calls=tf.data.AUTOTUNE)
+    rows, parse = _rows(files, columns, at_once, seed)
+    blocks = rows.map(parse, num_parallel_calls=tf.data.AUTOTUNE)
     if shuffle:
         if training.epochs > 1 and seed is None:  # else the order differs between epochs, and so would what is kept
-            blocks = _kept(examples, columns, training.cache_mib)
+            blocks = _kept(rows, parse, training.cache_mib * _MEBIBYTE // (columns.row_bytes * BLOCK_ROWS))
         blocks = _shuffled(blocks, training.shuffle_rows, training.seed)
     to_model = _as_it_is(functools.partial(columns.inputs_and_label, label=label))
     batches = blocks.rebatch(training.batch_size).map(to_model)
@@ -74,41 +69,30 @@ def examples_dataset(
     return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
 
 
-class _Columns:
-    """Where each feature is in the matrices of a block.
+def _rows(
+    files: list[str], columns: Columns, at_once: int, seed: int | None
+) -> tuple[tf.data.Dataset, Callable[..., Block]]:
+    """The rows of the files, a block's worth together, and what makes a block of them."""
+    taken = BLOCK_ROWS if at_once == 1 else _TAKEN_IN_TURN
+    folders = {blocks_path(file).rpartition("/")[0] for file in files}
+    known = {path for folder in folders for path in tf.io.gfile.glob(f"{folder}/*")}
+    read_block = _as_it_is(columns.read)
 
-    Args:
-        spec: Of the features, all of fixed length.
-    """
+    def blocks(file: tf.Tensor) -> tf.data.Dataset:
+        return _records(file).map(read_block).rebatch(taken)
 
-    def __init__(self, spec: Mapping[str, tf.io.FixedLenFeature]) -> None:
-        self._spec = spec
-        dtypes = sorted({each.dtype for each in spec.values()}, key=lambda dtype: str(dtype.name))
-        self._names = [[name for name, each in spec.items() if each.dtype == dtype] for dtype in dtypes]
-        self._widths = {name: math.prod(each.shape) for name, each in spec.items()}
-        self.row_bytes = sum(width * spec[name].dtype.size for name, width in self._widths.items())
-
-    def parse(self, examples: tf.Tensor) -> Block:
-        """Serialized tf.Examples, string [rows], as a block."""
-        parsed = tf.io.parse_example(examples, self._spec)
-        return tuple(
-            tf.concat([tf.reshape(parsed[name], [-1, self._widths[name]]) for name in names], axis=1)
-            for names in self._names
-        )
-
-    def inputs_and_label(self, *block: tf.Tensor, label: str) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        """A block as the model takes it."""
-        inputs: dict[str, tf.Tensor] = {}
-        for matrix, names in zip(block, self._names, strict=True):
-            values = tf.split(matrix, [self._widths[name] for name in names], axis=1)
-            inputs |= {
-                name: tf.reshape(value, [-1, *self._spec[name].shape])
-                for name, value in zip(names, values, strict=True)
-            }
-        return inputs, inputs.pop(label)
+    if known.issuperset(map(blocks_path, files)):
+        return _read([blocks_path(file) for file in files], at_once, seed, blocks), _as_it_is(lambda *block: block)
+    return _read(files, at_once, seed, lambda file: _records(file).batch(taken)), _as_it_is(columns.parse)
 
 
-def _read(files: list[str], at_once: int, seed: int | None) -> tf.data.Dataset:
+def _records(file: tf.Tensor) -> tf.data.Dataset:
+    return tf.data.TFRecordDataset(file, compression_type="GZIP")
+
+
+def _read(
+    files: list[str], at_once: int, seed: int | None, read: Callable[[tf.Tensor], tf.data.Dataset]
+) -> tf.data.Dataset:
     """A few rows of each file in turn; one file after the other if `at_once` is 1.
 
     With a seed, each epoch reads the files themselves in a random order, so that what is open is of all.
@@ -116,23 +100,19 @@ def _read(files: list[str], at_once: int, seed: int | None) -> tf.data.Dataset:
     names = tf.data.Dataset.from_tensor_slices(files)
     if seed is not None:
         names = names.shuffle(len(files), seed=seed, reshuffle_each_iteration=True)
-    return names.interleave(
-        _as_it_is(lambda file: tf.data.TFRecordDataset(file, compression_type="GZIP").batch(_TAKEN_IN_TURN)),
-        cycle_length=at_once,
-    )
+    return names.interleave(_as_it_is(read), cycle_length=at_once).rebatch(BLOCK_ROWS)
 
 
-def _kept(examples: tf.data.Dataset, columns: _Columns, mebibytes: int) -> tf.data.Dataset:
-    """Blocks, of which the first are parsed in the first epoch only, as many as fit into so much memory.
+def _kept(rows: tf.data.Dataset, parse: Callable[..., Block], most: int) -> tf.data.Dataset:
+    """Blocks, of which so many are parsed in the first epoch only and stay in memory.
 
     What does not fit is read and parsed again. If everything fits the files are not read again.
     """
-    most = mebibytes * _MEBIBYTE // (columns.row_bytes * _BLOCK_ROWS)
     if not most:
-        return examples.map(_as_it_is(columns.parse), num_parallel_calls=tf.data.AUTOTUNE)
-    kept = examples.take(most).map(_as_it_is(columns.parse), num_parallel_calls=tf.data.AUTOTUNE).cache()
+        return rows.map(parse, num_parallel_calls=tf.data.AUTOTUNE)
+    kept = rows.take(most).map(parse, num_parallel_calls=tf.data.AUTOTUNE).cache()
     last = kept.skip(most - 1)  # is there, once the others have been read, if there may be more than fit
-    rest = examples.skip(most).map(_as_it_is(columns.parse), num_parallel_calls=tf.data.AUTOTUNE)
+    rest = rows.skip(most).map(parse, num_parallel_calls=tf.data.AUTOTUNE)
     return kept.concatenate(last.flat_map(_as_it_is(lambda *block: rest)))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
+from data.columns import read_columns
 from data.records import ExamplesParser, read_records
 from models.features import Feature
 from monitoring.rows import as_rows
@@ -27,9 +28,16 @@ class ExampleRows:
         """The rows of a gzipped TFRecord file, in batches.
 
         Raises:
+            pa.ArrowException: The file of its columns is damaged.
             tf.errors.OpError: The file is damaged, or a feature has another type.
         """
-        return (self.of(examples) for examples in read_records(path))
+        found = read_columns(path, [feature.name for feature in self._features])
+        if found is None:
+            return map(self.of, read_records(path))
+        return (
+            as_rows(dict(zip(rows.schema.names, rows.columns, strict=True)), self._features, len(rows))
+            for rows in found
+        )
 
     def of(self, examples: Sequence[bytes]) -> pa.RecordBatch:
         """Serialized examples.

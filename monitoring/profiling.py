@@ -1,12 +1,11 @@
 """Profiles the examples that a model is trained and evaluated on: a Beam element is a file of examples, not a row.
 
-To read and parse an example costs ten times what it costs to count it, and bins are known only when all examples were
-read. So the rows are left in Arrow files by the pass that surveys them, for the one that counts them.
+Bins are known only when all examples were read, so they are read twice: by the pass that surveys the rows, and by the
+one that counts them.
 """
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,11 +19,9 @@ from monitoring.bins import Bins
 from monitoring.examples import ExampleRows
 from monitoring.neighbours import AddNeighbours, ExamplesFile
 from monitoring.profile import Counts, Key, Profile, Summary, Survey, block_rows, choose_bins, related_sample
-from monitoring.rows import column_type
-from storage.places import Place, at
+from storage.places import at
 
 _SAMPLED_ROWS = 50_000
-_LZ4 = pa.ipc.IpcWriteOptions(compression="lz4")
 
 
 @dataclass(frozen=True)
@@ -70,18 +67,14 @@ class ProfileExamples(beam.PTransform):
         files: All examples of the window.
         features: What is watched.
         rows: How many examples there are.
-        temporary: A folder that workers see, for the rows of each file between the passes; to be removed afterwards.
         label: The feature that is in no relation to others.
     """
 
-    def __init__(
-        self, files: Sequence[ExamplesFile], features: Sequence[Feature], rows: int, temporary: str, label: str = ""
-    ) -> None:
+    def __init__(self, files: Sequence[ExamplesFile], features: Sequence[Feature], rows: int, label: str = "") -> None:
         super().__init__()
         self._files = sorted(files, key=lambda file: file.index)
         self._features = tuple(features)
         self._rows = rows
-        self._temporary = temporary
         self._label = label
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
@@ -89,7 +82,7 @@ class ProfileExamples(beam.PTransform):
         newest = max(file.span for file in self._files)
         share, size = min(1.0, _SAMPLED_ROWS / max(self._rows, 1)), block_rows(self._rows)
         files = begin | "Files" >> beam.Create(self._files, reshuffle=True)
-        surveys = files | "Survey" >> beam.ParDo(_SurveyFile(self._features, share, self._temporary))
+        surveys = files | "Survey" >> beam.ParDo(_SurveyFile(self._features, share))
         by_age = surveys | "ByAge" >> beam.Map(_by_age, newest) | "JoinSurveys" >> beam.CombinePerKey(_join_surveys)
         plan = beam.pvalue.AsSingleton(
             begin
@@ -98,7 +91,7 @@ class ProfileExamples(beam.PTransform):
         )
         return (
             files
-            | "Count" >> beam.Map(_count, plan, self._temporary)
+            | "Count" >> beam.ParDo(_CountFile(self._features), plan)
             | "Gather" >> AddNeighbours(self._files)
             | "Assemble" >> beam.Map(_assemble, plan)
         )
@@ -114,10 +107,10 @@ def save_profile(profile: Profile, folder: str) -> None:
 
 
 class _SurveyFile(beam.DoFn):
-    """A file → the survey of its rows, which are left for `_count`."""
+    """A file → the survey of its rows."""
 
-    def __init__(self, features: Sequence[Feature], share: float, temporary: str) -> None:
-        self._features, self._share, self._temporary = features, share, temporary
+    def __init__(self, features: Sequence[Feature], share: float) -> None:
+        self._features, self._share = features, share
 
     def setup(self) -> None:
         self._rows = ExampleRows(self._features)
@@ -125,20 +118,9 @@ class _SurveyFile(beam.DoFn):
     def process(self, file: ExamplesFile) -> Iterator[_Surveyed]:
         generator = np.random.default_rng(file.index)
         survey = Survey.empty(self._features)
-        schema = pa.schema([(feature.name, column_type(feature)) for feature in self._features])
-        rows_of_file = _rows_of(file, self._temporary)
-        unfinished = rows_of_file.with_name(uuid.uuid4().hex)  # a bundle may be done twice at once
-        with unfinished.open("wb") as place, pa.ipc.new_stream(place, schema, options=_LZ4) as kept:
-            for rows in self._rows.read(file.path):
-                kept.write_batch(rows)
-                survey += Survey.of(rows, self._features, file.span, self._share, generator)
-        unfinished.replace(str(rows_of_file))
+        for rows in self._rows.read(file.path):
+            survey += Survey.of(rows, self._features, file.span, self._share, generator)
         yield file.span, survey
-
-
-def _rows_of(file: ExamplesFile, temporary: str) -> Place:
-    """Where the rows of a file are between the passes."""
-    return at(temporary) / f"{file.index}.arrows"
 
 
 def _by_age(surveyed: _Surveyed, newest: int) -> tuple[bool, _Surveyed]:
@@ -174,28 +156,32 @@ def _plan(nothing: None, by_age: dict[bool, _Surveyed], features: tuple[Feature,
     )
 
 
-def _count(file: ExamplesFile, plan: _Plan, temporary: str) -> _Blocks:
-    aspects = {key: _BlockCounts(plan.block_rows, len(bins.labels)) for key, bins in plan.bins.items()}
-    new_rows = {name: _BlockCounts(plan.block_rows, 2) for name in plan.first_spans}
-    new_values = {
-        name: pa.array([value for value, span in first.items() if span >= file.span], pa.binary())
-        for name, first in plan.first_spans.items()
-    }
-    for rows in _kept(file, temporary):
-        for key, counts in aspects.items():
-            counts.add(plan.bins[key].indices(plan.bins[key].column(rows)))
-        for name, counts in new_rows.items():
-            counts.add(np.asarray(pc.is_in(rows.column(name), new_values[name]), np.int64))
-    return _Blocks(
-        file,
-        {key: counts.blocks() for key, counts in aspects.items()},
-        {name: counts.blocks()[:, 1] for name, counts in new_rows.items()},
-    )
+class _CountFile(beam.DoFn):
+    """A file, and the plan → its blocks."""
 
+    def __init__(self, features: Sequence[Feature]) -> None:
+        self._features = features
 
-def _kept(file: ExamplesFile, temporary: str) -> Iterator[pa.RecordBatch]:
-    with _rows_of(file, temporary).open("rb") as place:
-        yield from pa.ipc.open_stream(place)
+    def setup(self) -> None:
+        self._rows = ExampleRows(self._features)
+
+    def process(self, file: ExamplesFile, plan: _Plan) -> Iterator[_Blocks]:
+        aspects = {key: _BlockCounts(plan.block_rows, len(bins.labels)) for key, bins in plan.bins.items()}
+        new_rows = {name: _BlockCounts(plan.block_rows, 2) for name in plan.first_spans}
+        new_values = {
+            name: pa.array([value for value, span in first.items() if span >= file.span], pa.binary())
+            for name, first in plan.first_spans.items()
+        }
+        for rows in self._rows.read(file.path):
+            for key, counts in aspects.items():
+                counts.add(plan.bins[key].indices(plan.bins[key].column(rows)))
+            for name, counts in new_rows.items():
+                counts.add(np.asarray(pc.is_in(rows.column(name), new_values[name]), np.int64))
+        yield _Blocks(
+            file,
+            {key: counts.blocks() for key, counts in aspects.items()},
+            {name: counts.blocks()[:, 1] for name, counts in new_rows.items()},
+        )
 
 
 class _BlockCounts:

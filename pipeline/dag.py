@@ -40,6 +40,7 @@ from schema.contract import load_schema
 from storage.places import at
 
 _PROFILED_BY = [
+    "data/columns.py",
     "data/records.py",
     "monitoring/diagnosis",
     "pipeline/components/examples_files.py",
@@ -67,6 +68,7 @@ _SCORED_BY = [
             "slicing",
         )
     ),
+    "data/columns.py",
     "data/records.py",
     "pipeline/components/examples_files.py",
     "serving/session_model.py",
@@ -122,7 +124,9 @@ def _nodes(config: PipelineConfig, accepted: Accepted, history: History) -> list
     examples = example_gen.outputs["examples"]
     statistics_gen = StatisticsGen(
         examples=examples,
-        code=code_fingerprint("data/decoding.py", "data/records.py", "pipeline/components/statistics_gen.py"),
+        code=code_fingerprint(
+            *(f"data/{name}.py" for name in ("columns", "decoding", "records")), "pipeline/components/statistics_gen.py"
+        ),
     )
     schema_gen = ImportSchemaGen(config.schema_path)
     example_validator = ExampleValidator(
@@ -159,8 +163,10 @@ def _nodes(config: PipelineConfig, accepted: Accepted, history: History) -> list
                 "features": features,
                 "label": config.label.name,
                 "code": code_fingerprint(
+                    "data/columns.py",
                     "data/dense_examples.py",
                     "data/records.py",
+                    "models/blocks.py",
                     "models/features.py",
                     "models/preprocessing.py",
                     "models/vocabularies.py",

@@ -17,7 +17,6 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
 from tfx import types
 from tfx.components.schema_gen.executor import DEFAULT_FILE_NAME as SCHEMA_FILE
 from tfx.dsl.components.base import base_beam_component, base_beam_executor, executor_spec
-from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 
 from data.spans import EVAL, TRAIN
@@ -62,15 +61,12 @@ class DistributionValidatorExecutor(base_beam_executor.BaseBeamExecutor):
         features = [Feature.from_json(raw) for raw in json.loads(exec_properties["features"])]
         folder = artifact_utils.get_single_uri(output_dict["profile"])
         rows = sum(json.loads(examples.get_string_custom_property(COUNTS))["examples"].values())
-        temporary = f"{folder}/unfinished"
-        fileio.makedirs(temporary)
         with self._make_beam_pipeline() as pipeline:
             _ = (
                 pipeline
-                | ProfileExamples(examples_files(examples), features, rows, temporary, exec_properties["label"])
+                | ProfileExamples(examples_files(examples), features, rows, exec_properties["label"])
                 | "Save" >> beam.Map(save_profile, folder)
             )
-        fileio.rmtree(temporary)
         good = input_dict.get("last_good_examples") or []
         last_good = int(good[0].get_int_custom_property("span")) if good else None
         schema = load_schema(at(artifact_utils.get_single_uri(input_dict["schema"])) / SCHEMA_FILE)

@@ -30,7 +30,6 @@ from tfx.types.component_spec import ExecutionParameter
 from tfx.utils import json_utils
 
 from data.decoding import ExamplesDecoder
-from data.records import read_records
 from storage.places import at
 
 
@@ -84,15 +83,10 @@ class DecodeFile(beam.DoFn):
         self._decoders: dict[str, ExamplesDecoder] = defaultdict(ExamplesDecoder)
 
     def process(self, file: tuple[str, str]) -> Iterator[tuple[str, pa.RecordBatch]]:
-        """Decodes one file.
-
-        Raises:
-            tf.errors.OpError: The file is damaged.
-            RuntimeError: A record is no tf.Example.
-        """
+        """Decodes one file, see `ExamplesDecoder.read`."""
         split, path = file
-        for examples in read_records(path):
-            yield split, self._decoders[split].decode(examples)
+        for examples in self._decoders[split].read(path):
+            yield split, examples
 
 
 def save_statistics(statistics: statistics_pb2.DatasetFeatureStatisticsList, outputs: dict[str, str]) -> None:

@@ -28,6 +28,7 @@ from tfx_bsl.tfxio.tf_example_record import TFExampleRecord
 
 from data.records import types_of
 from data.spans import TRAIN
+from models.blocks import blocks_path
 from pipeline.components.analysis import Analysis, DataSets, data_sets, together
 from pipeline.components.transform_examples import TransformExamples
 from schema.contract import load_schema
@@ -71,6 +72,8 @@ class TransformExecutor(base_beam_executor.BaseBeamExecutor):
             cache.uri,
         )
         read = tft.get_transform_input_columns(preprocessing_fn, tfxio.TensorAdapter().OriginalTypeSpecs())
+        projected = tfxio.Project(read).TensorAdapterConfig()
+        columns = {name: types_of(schema)[name] for name in projected.arrow_schema.names}
         temporary = f"{graph}/{_UNFINISHED}"
         with self._make_beam_pipeline() as pipeline, tft_beam.Context(temporary, use_deep_copy_optimization=True):
             written = analysis.learn(pipeline) | "WriteGraph" >> tft_beam.WriteTransformFn(graph)
@@ -80,7 +83,7 @@ class TransformExecutor(base_beam_executor.BaseBeamExecutor):
             _ = (
                 pipeline
                 | "Shards" >> beam.Create(_pairs(examples, transformed), reshuffle=True)
-                | "Transform" >> beam.ParDo(TransformExamples(graph, read), AsSingleton(written))
+                | "Transform" >> beam.ParDo(TransformExamples(graph, projected, columns), AsSingleton(written))
             )
         fileio.rmtree(temporary)
 
@@ -130,6 +133,8 @@ def _pairs(examples: types.Artifact, transformed: types.Artifact) -> list[tuple[
     pairs = []
     for split in artifact_utils.decode_split_names(examples.split_names):
         folder = artifact_utils.get_split_uri([transformed], split)
-        fileio.makedirs(folder)
-        pairs += [(path, f"{folder}/{path.rsplit('/', 1)[1]}") for path in _shards(examples, split)]
+        targets = [(path, f"{folder}/{path.rsplit('/', 1)[1]}") for path in _shards(examples, split)]
+        for made in (folder, *{blocks_path(target).rpartition("/")[0] for _, target in targets}):
+            fileio.makedirs(made)
+        pairs += targets
     return pairs

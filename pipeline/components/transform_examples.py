@@ -1,36 +1,46 @@
 """Applies a transform graph to shards of examples: a shard in, a shard out.
 
-TensorFlow reads, parses and transforms a batch in threads of its own while the batch before it is encoded and written.
+TensorFlow transforms a batch in a thread of its own while the batch before it is encoded and written.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import apache_beam as beam
 import numpy as np
+import pyarrow as pa
 import tensorflow as tf
 import tensorflow_transform as tft
+from tfx_bsl.tfxio.tensor_adapter import TensorAdapter, TensorAdapterConfig
 
 from data.dense_examples import encode_dense
-from data.records import record_batches
+from data.records import ExamplesParser, FeatureTypes
+from models.blocks import as_blocks, blocks_path
 
 _GZIP = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)
-_AHEAD = 2
+
+Tensors = Mapping[str, np.ndarray]
 
 
 class TransformExamples(beam.DoFn):
     """A pair of paths, of raw examples and of the transformed ones → the latter, once it is there and whole.
 
+    Beside the transformed examples are their blocks, see `models.blocks`.
+
     Args:
         transform_graph: Where the graph is. It is written before, by the same job: see the side input of `process`.
-        features: The raw features that the graph reads.
+        config: How TensorFlow sees the columns that the graph reads.
+        types: Of these columns.
     """
 
-    def __init__(self, transform_graph: str, features: Collection[str]) -> None:
+    def __init__(self, transform_graph: str, config: TensorAdapterConfig, types: FeatureTypes) -> None:
         self._transform_graph = transform_graph
-        self._features = frozenset(features)
+        self._config = config
+        self._types = types
         self._transformer: _Transformer | None = None
 
     def process(self, paths: tuple[str, str], graph_is_written: object) -> Iterator[str]:
@@ -41,35 +51,49 @@ class TransformExamples(beam.DoFn):
             graph_is_written: Anything that depends on the graph.
 
         Raises:
+            pa.ArrowException: The file of the examples' columns is damaged.
             tf.errors.OpError: The file is damaged, or is not of the features of the graph.
         """
         del graph_is_written
         if self._transformer is None:  # not in `setup`, which does not wait for the side input
-            self._transformer = _Transformer(self._transform_graph, self._features)
+            self._transformer = _Transformer(self._transform_graph, self._config, self._types)
         source, target = paths
-        unfinished = f"{target}.{uuid.uuid4().hex}"
-        with tf.io.TFRecordWriter(unfinished, _GZIP) as writer:
-            for example in self._transformer.examples(source):
-                writer.write(example)
-        tf.io.gfile.rename(unfinished, target, overwrite=True)
+        targets = (target, blocks_path(target))
+        unfinished = [f"{each}.{uuid.uuid4().hex}" for each in targets]
+        with ExitStack() as stack:
+            examples, blocks = (stack.enter_context(tf.io.TFRecordWriter(path, _GZIP)) for path in unfinished)
+            for tensors in self._transformer.batches(source):
+                for record in encode_dense(tensors):
+                    examples.write(record)
+                for record in as_blocks(tensors):
+                    blocks.write(record)
+        for path, final in reversed([*zip(unfinished, targets, strict=True)]):  # blocks first: examples tell of all
+            tf.io.gfile.rename(path, final, overwrite=True)
         yield target
 
 
 class _Transformer:
-    def __init__(self, transform_graph: str, features: Collection[str]) -> None:
-        transform = tft.TFTransformOutput(transform_graph)
-        self._raw_spec = {name: spec for name, spec in transform.raw_feature_spec().items() if name in features}
-        self._layer = transform.transform_features_layer()
+    def __init__(self, transform_graph: str, config: TensorAdapterConfig, types: FeatureTypes) -> None:
+        self._layer = tft.TFTransformOutput(transform_graph).transform_features_layer()
+        self._adapter = TensorAdapter(config)
+        self._parser = ExamplesParser(types)
         # Traced once for all files; AutoGraph would spend seconds on the sources of Keras, to no effect.
-        serialized = tf.TensorSpec([None], tf.string)
-        self._transform = tf.function(self._apply, [serialized], autograph=False).get_concrete_function()
+        self._transform = tf.function(self._apply, [self._adapter.TypeSpecs()], autograph=False)
 
-    def examples(self, path: str) -> Iterator[bytes]:
-        """The transformed examples of a file, serialized."""
-        transformed = record_batches(path).map(self._transform, num_parallel_calls=_AHEAD).prefetch(1)
-        tensors: Mapping[str, np.ndarray]
-        for tensors in transformed.as_numpy_iterator():
-            yield from encode_dense(tensors)
+    def batches(self, path: str) -> Iterator[Tensors]:
+        """The transformed examples of a file, a batch ahead of what is asked for."""
+        with ThreadPoolExecutor(1) as thread:
+            rows = self._parser.read(path)
+            coming = thread.submit(self._next, rows)
+            while (tensors := coming.result()) is not None:
+                coming = thread.submit(self._next, rows)
+                yield tensors
 
-    def _apply(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        return dict(self._layer(tf.io.parse_example(examples, self._raw_spec)))
+    def _next(self, rows: Iterator[pa.RecordBatch]) -> Tensors | None:
+        batch = next(rows, None)
+        if batch is None:
+            return None
+        return {name: each.numpy() for name, each in self._transform(self._adapter.ToBatchTensors(batch)).items()}
+
+    def _apply(self, inputs: dict[str, tf.types.experimental.TensorLike]) -> dict[str, tf.Tensor]:
+        return dict(self._layer(inputs))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.encoding import encode, fits, natural_type
+from data.encoding import encode, fits, held, natural_type
 from schema.errors import DataError
 
 INT, FLOAT, BYTES = pa.int64(), pa.float32(), pa.binary()
@@ -23,14 +23,18 @@ def column(parse):
 
     def encode_and_parse(array, wanted=None):
         batch = pa.RecordBatch.from_arrays([array], ["x"])
-        return [parse(example).get("x") for example in encode(batch, {"x": wanted} if wanted else {}, "part.parquet")]
+        return [
+            parse(example).get("x") for example in encode(held(batch, {"x": wanted} if wanted else {}, "part.parquet"))
+        ]
 
     return encode_and_parse
 
 
 def refused(array, wanted):
     with pytest.raises(DataError) as caught:
-        encode(pa.RecordBatch.from_arrays([array], ["speed"]), {"speed": wanted} if wanted else {}, "part.parquet")
+        encode(
+            held(pa.RecordBatch.from_arrays([array], ["speed"]), {"speed": wanted} if wanted else {}, "part.parquet")
+        )
     assert caught.value.where == "part.parquet"
     assert "'speed'" in caught.value.what
     assert "\n" not in str(caught.value)
@@ -203,7 +207,7 @@ ALL_KINDS = [
 def test_what_fits_can_be_encoded_and_what_does_not_cannot(array, wanted):
     # The checks before a run ask `fits`; the run itself must not disagree.
     if fits(array.type, wanted):
-        assert len(encode(pa.RecordBatch.from_arrays([array], ["x"]), {"x": wanted}, "f")) == 1
+        assert len(encode(held(pa.RecordBatch.from_arrays([array], ["x"]), {"x": wanted}, "f"))) == 1
     else:
         refused(array, wanted)
 
@@ -220,7 +224,7 @@ def test_columns_keep_their_own_rows_when_others_are_missing(parse):
         [pa.array([1, None, 3, None]), pa.array([None, 2.5, NAN, 4.5]), pa.array(["a", "", None, "d"])],
         ["n", "f", "s"],
     )
-    assert [parse(example) for example in encode(batch, {}, "f")] == [
+    assert [parse(example) for example in encode(held(batch, {}, "f"))] == [
         {"n": 1, "s": b"a"},
         {"f": 2.5},
         {"n": 3},
@@ -230,11 +234,11 @@ def test_columns_keep_their_own_rows_when_others_are_missing(parse):
 
 def test_a_slice_of_a_batch_is_its_own_rows(parse):
     batch = pa.RecordBatch.from_arrays([pa.array([1.0, NAN, 3.0, 4.0]), pa.array(["a", "b", "", "d"])], ["f", "s"])
-    assert [parse(example) for example in encode(batch.slice(1, 2), {}, "f")] == [{"s": b"b"}, {"f": 3.0}]
+    assert [parse(example) for example in encode(held(batch.slice(1, 2), {}, "f"))] == [{"s": b"b"}, {"f": 3.0}]
 
 
 def test_no_rows_are_no_examples():
-    assert encode(pa.RecordBatch.from_arrays([pa.array([], INT)], ["n"]), {}, "f") == []
+    assert encode(held(pa.RecordBatch.from_arrays([pa.array([], INT)], ["n"]), {}, "f")) == []
 
 
 ROW = st.fixed_dictionaries(
@@ -262,4 +266,4 @@ def test_every_value_that_is_there_comes_back_the_same(parse, rows):
         }
         for row in rows
     ]
-    assert [parse(example) for example in encode(batch, {"text": BYTES}, "f")] == expected
+    assert [parse(example) for example in encode(held(batch, {"text": BYTES}, "f"))] == expected

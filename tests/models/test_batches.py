@@ -67,7 +67,7 @@ class TestExamplesDataset:
         """Sets how many files are open at once; each then gives one example in turn, and nothing else is shuffled."""
 
         def set_most(most):
-            for name, value in {"_OPEN_FILES": most, "_TAKEN_IN_TURN": 1, "_BLOCK_ROWS": 1}.items():
+            for name, value in {"_OPEN_FILES": most, "_TAKEN_IN_TURN": 1, "BLOCK_ROWS": 1}.items():
                 monkeypatch.setattr(f"models.batches.{name}", value)
 
         return set_most
@@ -136,16 +136,16 @@ class TestMemory:
     @pytest.fixture
     def read(self, analysis, transformed, monkeypatch):
         """Reads for some epochs; gives the values read in each, and how many blocks were parsed for it."""
-        parse, parsed = batches._Columns.parse, []
+        parse, parsed = batches.Columns.parse, []
 
         def parse_and_count(columns, examples):
             with tf.control_dependencies([tf.numpy_function(lambda: parsed.append(1), [], [])]):
                 return parse(columns, tf.identity(examples))
 
-        row_bytes = batches._Columns(analysis.transform.transformed_feature_spec()).row_bytes
-        for name, value in {"_BLOCK_ROWS": 2, "_TAKEN_IN_TURN": 2, "_MEBIBYTE": 2 * row_bytes}.items():
+        row_bytes = batches.Columns(analysis.transform.transformed_feature_spec()).row_bytes
+        for name, value in {"BLOCK_ROWS": 2, "_TAKEN_IN_TURN": 2, "_MEBIBYTE": 2 * row_bytes}.items():
             monkeypatch.setattr(batches, name, value)
-        monkeypatch.setattr(batches._Columns, "parse", parse_and_count)
+        monkeypatch.setattr(batches.Columns, "parse", parse_and_count)
 
         def run(cache_mib, epochs=3, **training):
             config = TrainingConfig(epochs=epochs, seed=3, cache_mib=cache_mib, **training)

@@ -34,11 +34,7 @@ def spans() -> dict[int, pa.RecordBatch]:
 def profiled(files: Sequence[ExamplesFile], folder: Path, rows: int = sum(SPANS.values())) -> Profile:
     folder.mkdir(exist_ok=True)
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
-        _ = (
-            pipeline
-            | ProfileExamples(files, FLIGHTS, rows, str(folder))
-            | beam.Map(lambda profile: profile.save(folder))
-        )
+        _ = pipeline | ProfileExamples(files, FLIGHTS, rows) | beam.Map(lambda profile: profile.save(folder))
     return Profile.load(folder)
 
 

@@ -98,7 +98,7 @@ def reference(model: str, tmp_path_factory: pytest.TempPathFactory) -> Reference
     ]
     plan = plan_of(model, slices=("carrier",))
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
-        profile = pipeline | ProfileExamples(files, SCORED_FEATURES, sum(rows for _, rows, _ in sizes), str(folder))
+        profile = pipeline | ProfileExamples(files, SCORED_FEATURES, sum(rows for _, rows, _ in sizes))
         answered = (
             pipeline
             | "Files" >> beam.Create(files[::-1], reshuffle=True)
