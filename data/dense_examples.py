@@ -30,32 +30,42 @@ def encode_dense(tensors: Mapping[str, np.ndarray]) -> list[bytes]:
         TypeError: A tensor is of another dtype.
     """
     rows = len(next(iter(tensors.values())))
-    entries = [
-        _field(1, _entry(name, tensor.reshape(rows, math.prod(tensor.shape[1:]))))
-        for name, tensor in sorted(tensors.items())
-    ]
-    examples = _field(1, np.hstack(entries))
-    width = examples.shape[1]
+    parts = []
+    for name, tensor in sorted(tensors.items()):
+        parts += _entry(name, tensor.reshape(rows, math.prod(tensor.shape[1:])))
+    parts = _field(1, parts)
+    width = _width(parts)
+    examples, start = np.empty((rows, width), np.uint8), 0
+    for part in parts:
+        end = start + _width([part])
+        examples[:, start:end] = np.frombuffer(part, np.uint8) if isinstance(part, bytes) else part
+        start = end
     joined = examples.tobytes()
     return [joined[start : start + width] for start in range(0, len(joined), width)]
 
 
-def _entry(name: str, values: np.ndarray) -> np.ndarray:
-    """An entry of the map from names to features; the matrices of this module are uint8 [batch, bytes]."""
+_Part = bytes | np.ndarray
+"""Of the bytes of every row: the same in all, or uint8 [batch, bytes]."""
+
+
+def _entry(name: str, values: np.ndarray) -> list[_Part]:
+    """An entry of the map from names to features."""
     if values.dtype == np.float32:
-        feature = _field(_FLOAT_LIST, _field(1, np.ascontiguousarray(values, "<f4").view(np.uint8)))
+        feature = _field(_FLOAT_LIST, _field(1, [np.ascontiguousarray(values, "<f4").view(np.uint8)]))
     elif values.dtype == np.int64:
-        feature = _field(_INT64_LIST, _field(1, _varints(values)))
+        feature = _field(_INT64_LIST, _field(1, [_varints(values)]))
     else:
         raise TypeError(f"{name} is of dtype {values.dtype}, expected float32 or int64")
-    key = np.frombuffer(name.encode(), np.uint8)
-    return np.hstack([_field(_KEY, np.broadcast_to(key, (len(values), len(key)))), _field(_VALUE, feature)])
+    return _field(1, [*_field(_KEY, [name.encode()]), *_field(_VALUE, feature)])
 
 
-def _field(number: int, content: np.ndarray) -> np.ndarray:
+def _field(number: int, content: list[_Part]) -> list[_Part]:
     """A field of bytes: tag, length, content."""
-    tag = [number << 3 | _LENGTH_DELIMITED, *_varint(content.shape[1])]
-    return np.hstack([np.broadcast_to(np.array(tag, np.uint8), (len(content), len(tag))), content])
+    return [bytes([number << 3 | _LENGTH_DELIMITED, *_varint(_width(content))]), *content]
+
+
+def _width(parts: list[_Part]) -> int:
+    return sum(len(part) if isinstance(part, bytes) else part.shape[1] for part in parts)
 
 
 def _varint(number: int) -> list[int]:

@@ -15,7 +15,7 @@ from pipeline.commands.deploy import deploy
 from pipeline.commands.deploy_options import DeployOptions, add_deploy_options
 from pipeline.commands.predict import PredictOptions, add_predict_options, predict
 from pipeline.config import PipelineConfig, find_config, load_config, to_yaml
-from pipeline.processes import interruptible
+from pipeline.processes import interruptible, kept_for_good
 from pipeline.view import quiet_console, show_error
 from schema.errors import ExitCode, HeadraceError, disk_error, metadata_error
 from storage.errors import explain
@@ -190,7 +190,8 @@ def _resume(parsed: argparse.Namespace, console: Console) -> ExitCode:
 
 
 def _run(parsed: argparse.Namespace, console: Console, resumes: str | None = None) -> ExitCode:
-    from pipeline.commands.run import RunOptions, run
+    with kept_for_good():
+        from pipeline.commands.run import RunOptions, run
 
     options = RunOptions(
         pipeline=parsed.pipeline,

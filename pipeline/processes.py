@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -40,3 +41,18 @@ def interruptible() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def kept_for_good() -> Iterator[None]:
+    """What the block imports is never looked at by the garbage collector.
+
+    TFX's modules are millions of objects, none of which is ever garbage: to look through them takes more than a second
+    while they are imported, and again in each process that is forked afterwards, which has to copy them for it.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()

@@ -21,7 +21,7 @@ from pipeline.config import PipelineConfig
 from pipeline.gates.verdict import GateName, Verdict
 from pipeline.metadata import History, open_store
 from pipeline.preflight_targets import check_target
-from pipeline.processes import interruptible
+from pipeline.processes import interruptible, kept_for_good
 from pipeline.runners.dataflow import Job
 from pipeline.runners.placement import end_job, end_jobs_of_killed, place_run
 from pipeline.runners.report import (
@@ -189,9 +189,10 @@ def _runner(
     reports: list[RunReport],
     history: History,
 ) -> LocalRunner:
-    from pipeline.dag import build_pipeline
-    from pipeline.runners.compile import compile_pipeline, mark_partial
-    from pipeline.runners.local import LocalRunner, new_report
+    with kept_for_good():
+        from pipeline.dag import build_pipeline
+        from pipeline.runners.compile import compile_pipeline, mark_partial
+        from pipeline.runners.local import LocalRunner, new_report
 
     resumed = (number for number, each in enumerate(reports) if each.run_id == options.resumes)
     accepted = accepted_findings(history, reports[: next(resumed, len(reports))], options.accept)

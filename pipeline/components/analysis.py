@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
-import tensorflow_transform as tft
 import tensorflow_transform.beam as tft_beam
 from tensorflow_transform.beam.analysis_graph_builder import get_analysis_cache_entry_keys, get_analysis_dataset_keys
 from tensorflow_transform.beam.analyzer_cache import DatasetKey, ReadAnalysisCacheFromFS, WriteAnalysisCacheToFS
@@ -83,16 +82,16 @@ class Analysis:
 
     Args:
         preprocessing_fn: As TensorFlow Transform takes it.
-        tfxio: How TensorFlow sees the columns of the examples.
-        types: Of all columns.
+        types: Of the columns that it reads.
+        tfxio: How TensorFlow sees them.
         data_sets: See `data_sets`.
         earlier: The folder of the cache that an earlier window left, if any.
         updated: The folder of this one's.
     """
 
     preprocessing_fn: Callable[..., Any]
-    tfxio: TFXIO
     types: FeatureTypes
+    tfxio: TFXIO
     data_sets: DataSets
     earlier: str | None
     updated: str
@@ -102,22 +101,20 @@ class Analysis:
 
         Within a `tft_beam.Context`.
         """
-        type_specs = self.tfxio.TensorAdapter().OriginalTypeSpecs()
-        projected = self.tfxio.Project(tft.get_analyze_input_columns(self.preprocessing_fn, type_specs))
-        columns = {name: self.types[name] for name in projected.ArrowSchema().names}
+        config, type_specs = self.tfxio.TensorAdapterConfig(), self.tfxio.TensorAdapter().OriginalTypeSpecs()
         keys = list(self.data_sets)
         cacheable = [key for key in keys if key.is_cached]
         if not cacheable:  # with data sets TFT flattens them, for which the runner in memory would keep every batch
             [paths] = self.data_sets.values()
-            read = pipeline | "Read" >> ReadRecordBatches(paths, columns)
-            return (read, projected.TensorAdapterConfig()) | "Analyze" >> tft_beam.AnalyzeDataset(self.preprocessing_fn)
+            read = pipeline | "Read" >> ReadRecordBatches(paths, self.types)
+            return (read, config) | "Analyze" >> tft_beam.AnalyzeDataset(self.preprocessing_fn)
         known = self._known(pipeline, type_specs, cacheable)
         unknown = get_analysis_dataset_keys(self.preprocessing_fn, type_specs, keys, known, False)
         batches = {
-            key: pipeline | f"Read{number}" >> ReadRecordBatches(paths, columns) if key in unknown else None
+            key: pipeline | f"Read{number}" >> ReadRecordBatches(paths, self.types) if key in unknown else None
             for number, (key, paths) in enumerate(self.data_sets.items())
         }
-        learned, cache = (batches, known, projected.TensorAdapterConfig()) | "Analyze" >> (
+        learned, cache = (batches, known, config) | "Analyze" >> (
             tft_beam.AnalyzeDatasetWithCache(self.preprocessing_fn, pipeline=pipeline)
         )
         self._keep(key for key in cacheable if key not in unknown)

@@ -62,18 +62,21 @@ class TransformExecutor(base_beam_executor.BaseBeamExecutor):
             custom_config=json_utils.loads(exec_properties["custom_config"]),
         )
         # For what TFT asks of it: it reads nothing here.
-        tfxio = TFExampleRecord(artifact_utils.get_split_uri([examples], TRAIN), schema=schema)
+        whole = TFExampleRecord(artifact_utils.get_split_uri([examples], TRAIN), schema=schema)
+        # To ask what is analyzed as well would trace the function once more: hardly a column is read for less.
+        tfxio = whole.Project(
+            tft.get_transform_input_columns(preprocessing_fn, whole.TensorAdapter().OriginalTypeSpecs())
+        )
+        known = types_of(schema)
+        columns = {name: known[name] for name in tfxio.ArrowSchema().names}
         analysis = Analysis(
             preprocessing_fn,
+            columns,
             tfxio,
-            types_of(schema),
             self._data_sets(examples, f"{exec_properties['custom_config']} {schema}"),
             earlier[0].uri if (earlier := input_dict.get("analyzer_cache")) else None,
             cache.uri,
         )
-        read = tft.get_transform_input_columns(preprocessing_fn, tfxio.TensorAdapter().OriginalTypeSpecs())
-        projected = tfxio.Project(read).TensorAdapterConfig()
-        columns = {name: types_of(schema)[name] for name in projected.arrow_schema.names}
         temporary = f"{graph}/{_UNFINISHED}"
         with self._make_beam_pipeline() as pipeline, tft_beam.Context(temporary, use_deep_copy_optimization=True):
             written = analysis.learn(pipeline) | "WriteGraph" >> tft_beam.WriteTransformFn(graph)
@@ -83,7 +86,8 @@ class TransformExecutor(base_beam_executor.BaseBeamExecutor):
             _ = (
                 pipeline
                 | "Shards" >> beam.Create(_pairs(examples, transformed), reshuffle=True)
-                | "Transform" >> beam.ParDo(TransformExamples(graph, projected, columns), AsSingleton(written))
+                | "Transform"
+                >> beam.ParDo(TransformExamples(graph, tfxio.TensorAdapterConfig(), columns), AsSingleton(written))
             )
         fileio.rmtree(temporary)
 
