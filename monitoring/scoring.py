@@ -99,30 +99,42 @@ class ScoreExamples(beam.DoFn):
 
     def process(self, file: ExamplesFile) -> Iterator[Scored]:
         """Scores one file."""
-        plan = self._plan
-        generator = np.random.default_rng(file.index)
-        scores = _BlockSample(plan.block_rows)
+        scores = _BlockSample(self._plan.block_rows)
         quality: QualityBySlice = {}
-        kept: list[tuple[int, bytes]] = []
-        for examples in read_records(file.path):
-            if file.is_eval:
-                found = self._score(examples)
-                scores.add(found, np.arange(len(examples)), len(examples))
-                rows = self._rows.of(examples)
-                labels = np.asarray(rows.column(plan.label).fill_null(np.nan), np.float64)
-                add_quality(quality, quality_by_slice(rows, found, labels, plan.slices, plan.task))
-                kept += [(file.index, each) for each in examples if generator.random() < plan.sampled_share]
-            else:
-                chosen = scores.wanted(len(examples))
-                scores.add(self._score([examples[index] for index in chosen]), chosen, len(examples))
+        kept = self._evaluate(file, scores, quality) if file.is_eval else self._sample(file, scores)
         found = scores.blocks()
         ranks = np.where(np.isnan(found), np.inf, np.random.default_rng((file.index, 1)).random(found.shape))
         yield Scored(file, found, ranks, quality, kept)
 
+    def _evaluate(self, file: ExamplesFile, scores: _BlockSample, quality: QualityBySlice) -> list[tuple[int, bytes]]:
+        """Scores all examples; gives some of them."""
+        plan, kept = self._plan, []
+        generator = np.random.default_rng(file.index)
+        for examples in read_records(file.path):
+            found = self._score(examples)
+            scores.add(found, np.arange(len(examples)), len(examples))
+            rows = self._rows.of(examples)
+            labels = np.asarray(rows.column(plan.label).fill_null(np.nan), np.float64)
+            add_quality(quality, quality_by_slice(rows, found, labels, plan.slices, plan.task))
+            kept += [(file.index, each) for each in examples if generator.random() < plan.sampled_share]
+        return kept
+
+    def _sample(self, file: ExamplesFile, scores: _BlockSample) -> list[tuple[int, bytes]]:
+        """Scores a few rows of each block, as rows: the others are not worth being parsed."""
+        for rows in self._rows.read(file.path):
+            chosen = scores.wanted(len(rows))
+            scores.add(self._score_rows(rows.take(pa.array(chosen))), chosen, len(rows))
+        return []
+
     def _score(self, examples: list[bytes]) -> np.ndarray:
-        if not examples:
-            return np.empty(0)
         answer = self._model.run(SERVE_EXAMPLES, {"examples": np.array(examples, object)})
+        return np.asarray(answer[output_name(self._plan.task)], np.float64)
+
+    def _score_rows(self, rows: pa.RecordBatch) -> np.ndarray:
+        if not len(rows):
+            return np.empty(0)
+        features = [each for each in self._plan.features if each.name != self._plan.label]
+        answer = self._model.run(_RAW, raw_inputs(self._model, rows, features))
         return np.asarray(answer[output_name(self._plan.task)], np.float64)
 
 
