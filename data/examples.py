@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 
 import apache_beam as beam
 import numpy as np
@@ -19,6 +20,7 @@ import pyarrow.compute as pc
 import tensorflow as tf
 from apache_beam.metrics import Metrics
 
+from data.ahead import map_ahead
 from data.config import DropConfig
 from data.encoding import encode, held, is_missing, misfits
 from data.quarantine import Quarantine
@@ -116,11 +118,10 @@ class WriteExamples(beam.DoFn):
                 stack.enter_context(ShardWriter(plan.temporary, f"{plan.split_uris[split]}/data_tfrecord-{name}"))
                 for split in splits
             ]
-            for batch in self._batches(shard, quarantine):
-                rows = held(batch, plan.types, shard.block.path)
-                for split, writer, of_split in zip(splits, writers, self._divided(rows, shard), strict=True):
-                    writer.write(encode(of_split), of_split)
-                    Metrics.counter(METRICS, count_of(split)).inc(len(of_split))
+            for divided in map_ahead(partial(self._divided, shard), self._batches(shard, quarantine)):
+                for split, writer, (examples, rows) in zip(splits, writers, divided, strict=True):
+                    writer.write(examples, rows)
+                    Metrics.counter(METRICS, count_of(split)).inc(len(rows))
         aside = shard.split or EVERY_SPLIT
         quarantine.write(f"{plan.temporary}/{uuid.uuid4().hex}-quarantine", f"{plan.quarantine}/{aside}-{name}.jsonl")
         for column, count in quarantine.counts.items():
@@ -128,13 +129,15 @@ class WriteExamples(beam.DoFn):
         for writer in writers:
             yield from writer.publish()
 
-    def _divided(self, rows: pa.RecordBatch, shard: Shard) -> list[pa.RecordBatch]:
-        """The rows of each split."""
+    def _divided(self, shard: Shard, batch: pa.RecordBatch) -> list[tuple[list[bytes], pa.RecordBatch]]:
+        """The examples of each split, and the rows that they are of."""
+        rows = held(batch, self.plan.types, shard.block.path)
         if shard.split:
-            return [rows]
+            return [(encode(rows), rows)]
         buckets = self.plan.hash_buckets
         split_of = hashed_splits(rows, self.plan.types, buckets)
-        return [rows.filter(pa.array(split_of == split)) for split in range(len(buckets))]
+        of_splits = [rows.filter(pa.array(split_of == split)) for split in range(len(buckets))]
+        return [(encode(each), each) for each in of_splits]
 
     def _batches(self, shard: Shard, quarantine: Quarantine) -> Iterator[pa.RecordBatch]:
         """The block's rows that are kept, with the columns that are not excluded."""

@@ -18,7 +18,7 @@ _GZIP = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)
 
 
 class ShardWriter:
-    """Writes gzipped TFRecords of examples and their columns under other names, and gives them theirs when all is whole.
+    """Writes gzipped TFRecords of examples, and their columns, under other names until all is whole.
 
     The files are `{stem}.gz`, `{stem}.part-00001.gz` and so on: of the same examples, the same. Each has its columns,
     see `data.columns`.

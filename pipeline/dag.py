@@ -163,6 +163,7 @@ def _nodes(config: PipelineConfig, accepted: Accepted, history: History) -> list
                 "features": features,
                 "label": config.label.name,
                 "code": code_fingerprint(
+                    "data/ahead.py",
                     "data/columns.py",
                     "data/dense_examples.py",
                     "data/records.py",

@@ -1,29 +1,29 @@
 """Applies a transform graph to shards of examples: a shard in, a shard out.
 
-TensorFlow transforms a batch in a thread of its own while the batch before it is encoded and written.
+Batches are transformed and encoded in threads while those before them are written.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import ExitStack
 
 import apache_beam as beam
-import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 import tensorflow_transform as tft
 from tfx_bsl.tfxio.tensor_adapter import TensorAdapter, TensorAdapterConfig
 
+from data.ahead import map_ahead
 from data.dense_examples import encode_dense
 from data.records import ExamplesParser, FeatureTypes
 from models.blocks import as_blocks, blocks_path
 
 _GZIP = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)
 
-Tensors = Mapping[str, np.ndarray]
+_Encoded = tuple[list[bytes], list[bytes]]
+"""The examples of a batch, and its blocks."""
 
 
 class TransformExamples(beam.DoFn):
@@ -62,11 +62,10 @@ class TransformExamples(beam.DoFn):
         unfinished = [f"{each}.{uuid.uuid4().hex}" for each in targets]
         with ExitStack() as stack:
             examples, blocks = (stack.enter_context(tf.io.TFRecordWriter(path, _GZIP)) for path in unfinished)
-            for tensors in self._transformer.batches(source):
-                for record in encode_dense(tensors):
-                    examples.write(record)
-                for record in as_blocks(tensors):
-                    blocks.write(record)
+            for of_batch in self._transformer.read(source):
+                for writer, records in zip((examples, blocks), of_batch, strict=True):
+                    for record in records:
+                        writer.write(record)
         for path, final in reversed([*zip(unfinished, targets, strict=True)]):  # blocks first: examples tell of all
             tf.io.gfile.rename(path, final, overwrite=True)
         yield target
@@ -80,20 +79,14 @@ class _Transformer:
         # Traced once for all files; AutoGraph would spend seconds on the sources of Keras, to no effect.
         self._transform = tf.function(self._apply, [self._adapter.TypeSpecs()], autograph=False)
 
-    def batches(self, path: str) -> Iterator[Tensors]:
-        """The transformed examples of a file, a batch ahead of what is asked for."""
-        with ThreadPoolExecutor(1) as thread:
-            rows = self._parser.read(path)
-            coming = thread.submit(self._next, rows)
-            while (tensors := coming.result()) is not None:
-                coming = thread.submit(self._next, rows)
-                yield tensors
+    def read(self, path: str) -> Iterator[_Encoded]:
+        """A file of raw examples, transformed, batch by batch."""
+        return map_ahead(self._encoded, self._parser.read(path))
 
-    def _next(self, rows: Iterator[pa.RecordBatch]) -> Tensors | None:
-        batch = next(rows, None)
-        if batch is None:
-            return None
-        return {name: each.numpy() for name, each in self._transform(self._adapter.ToBatchTensors(batch)).items()}
+    def _encoded(self, batch: pa.RecordBatch) -> _Encoded:
+        transformed = self._transform(self._adapter.ToBatchTensors(batch))
+        tensors = {name: each.numpy() for name, each in transformed.items()}
+        return encode_dense(tensors), list(as_blocks(tensors))
 
-    def _apply(self, inputs: dict[str, tf.types.experimental.TensorLike]) -> dict[str, tf.Tensor]:
+    def _apply(self, inputs: dict[str, tf.Tensor | tf.SparseTensor]) -> dict[str, tf.Tensor]:
         return dict(self._layer(inputs))
