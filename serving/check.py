@@ -14,6 +14,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import NoReturn
 
 import tensorflow as tf
 from pydantic import NonNegativeFloat
@@ -88,6 +89,14 @@ def main(arguments: list[str]) -> None:
     Path(f"{answers_path}.json").write_text(json.dumps(measures.model_dump()), encoding="utf-8")
 
 
-if __name__ == "__main__":
+def be_process() -> NoReturn:
+    """What the whole process does."""
     sys.stdin.read()
     main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # all is written, and TensorFlow takes half a second to put itself away
+
+
+if __name__ == "__main__":
+    be_process()
