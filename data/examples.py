@@ -1,8 +1,8 @@
 """A Beam transform from blocks of source files to sharded TFRecords of tf.Examples.
 
-Each Beam element is a block of a file, not a row: Arrow parses it, tfx_bsl encodes it, and it is written as one
-shard for each split, with its columns (`data.columns`), in one DoFn. There is no shuffle, the shards' names follow from the blocks, and a retried
-bundle writes the same shard again. A row that does not fit is put aside, see `data.quarantine`.
+Each Beam element is a block of a file, not a row: Arrow parses it, tfx_bsl encodes it, and it is written as one shard
+for each split, with its columns (`data.columns`), in one DoFn. There is no shuffle, names of shards follow from the
+blocks, and a retried bundle writes the same shard again. A row that does not fit is put aside, see `data.quarantine`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A Beam element costs the same whether it holds a row or thousands of them. Beam's own TFRecord source makes an element
 of each record, to be put together again later; here an element is a batch from the start. It is read from the columns
-beside the shard (`data.columns`); where there are none TensorFlow parses it, in a fifth of the time of tfx_bsl's decoder.
+of the shard (`data.columns`); where there are none TensorFlow parses it, in a fifth of the time of tfx_bsl's decoder.
 """
 
 from __future__ import annotations

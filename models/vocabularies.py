@@ -7,6 +7,7 @@ number of stages does not grow with the number of features. The files are those 
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 import apache_beam as beam
@@ -15,6 +16,8 @@ import tensorflow as tf
 import tensorflow_transform as tft
 import tensorflow_transform.beam as tft_beam
 from apache_beam.pvalue import AsIter, TaggedOutput
+from apache_beam.transforms.window import GlobalWindows
+from apache_beam.utils.windowed_value import WindowedValue
 from tensorflow_transform.analyzer_nodes import (
     CacheCoder,
     PTransform,
@@ -33,6 +36,9 @@ _UNWRITABLE = r"^$|\C*[\n\r]\C*"
 
 _NO_VALUE = b"(no value)"
 """The only line of the file of a feature that never had a value, since TensorFlow makes no table of an empty file."""
+
+_MOST_COUNTED = 1 << 17
+"""Values of a bundle, before they are handed on."""
 
 _Counted = tuple[int, bytes]
 """How often a value comes, and the value."""
@@ -96,7 +102,25 @@ class CountValues(beam.PTransform):
 
     def expand(self, batches: beam.PCollection) -> beam.PCollection:
         """Counts in every bundle before anything is shuffled."""
-        return batches | "Values" >> beam.FlatMap(_values) | "Count" >> beam.CombinePerKey(sum)
+        return batches | "CountInBundle" >> beam.ParDo(_CountInBundle()) | "Count" >> beam.CombinePerKey(sum)
+
+
+class _CountInBundle(beam.DoFn):
+    """Adds up the batches of a bundle: most have the same values, and each that is handed on costs Beam's time."""
+
+    def start_bundle(self) -> None:
+        self._counts: Counter[bytes] = Counter()
+
+    def process(self, batch: tuple[np.ndarray, np.ndarray]) -> Iterator[tuple[bytes, int]]:
+        keys, counts = batch
+        for key, count in zip(keys.tolist(), counts.tolist(), strict=True):
+            self._counts[key] += count
+        if len(self._counts) > _MOST_COUNTED:
+            yield from self._counts.items()
+            self._counts.clear()
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        yield from map(GlobalWindows.windowed_value, self._counts.items())
 
 
 class CountedValueCoder(CacheCoder):
@@ -141,11 +165,6 @@ class LearnVocabularies(tft_beam.experimental.PTransformAnalyzer):
             | "Paths" >> beam.FlatMap(_paths, AsIter(written), paths).with_outputs(*tags)
         )
         return tuple(found[tag] for tag in tags)
-
-
-def _values(batch: tuple[np.ndarray, np.ndarray]) -> Iterable[tuple[bytes, int]]:
-    keys, counts = batch
-    return zip(keys.tolist(), counts.tolist(), strict=True)
 
 
 def _by_feature(counted: tuple[bytes, int]) -> tuple[int, _Counted]:
