@@ -39,7 +39,7 @@ class ExamplesDecoder:
         self._parser: ExamplesParser | None = None
 
     def read(self, path: str) -> Iterator[pa.RecordBatch]:
-        """The examples of a gzipped TFRecord file, in batches; of columns without any value there are none.
+        """The examples of a gzipped TFRecord file, in batches.
 
         Raises:
             pa.ArrowException: The file of its columns is damaged.
@@ -53,7 +53,8 @@ class ExamplesDecoder:
         for rows in found:
             columns = {name: rows.column(index) for index, name in enumerate(rows.schema.names)}
             lists = {
-                name: as_lists(column) for name, column in sorted(columns.items()) if column.null_count < len(rows)
+                name: as_lists(column) if column.null_count < len(rows) else pa.nulls(len(rows))
+                for name, column in sorted(columns.items())
             }
             yield pa.RecordBatch.from_arrays(list(lists.values()), list(lists))
 

@@ -190,6 +190,7 @@ def test_second_run_is_cached_and_says_why(pushed: Project) -> None:
     result = headrace("run", str(pushed.config_path))
     assert result.returncode == ExitCode.OK
     assert {node for node, state in states(pushed).items() if state != "cached"} == {
+        "EarlierAnalysis",
         "LastGoodExamples",
         "LatestBlessedModel",
     }

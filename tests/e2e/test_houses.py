@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -91,18 +92,32 @@ def test_model_answers_rows_with_and_without_missing_values(folder: Path) -> Non
     assert np.isfinite(strange)
 
 
-def test_damaged_file_fails_the_node_in_words_and_leaves_no_examples(folder: Path) -> None:
-    """What no header tells is found by the node that reads the row."""
-    home = folder / ".headrace" / "houses"
-    before = sorted((home / "artifacts" / "ExampleGen" / "examples").iterdir())
+def test_a_few_damaged_rows_are_put_aside_and_told(folder: Path) -> None:
+    """What no header tells is found by the node that reads the row; the gate judges the share."""
     rows = (folder / "houses.csv").read_text().splitlines()
-    rows = rows[:1] + rows[1:] * 20  # more than the one block that the pre-flight check reads
-    rows[-1] = "wide" + rows[-1]
+    (folder / "houses.csv").write_text("\n".join([*rows[:-3], *("wide" + row for row in rows[-3:])]))
+    result = headrace("run", str(folder / "houses.yaml"), "--until", "DataGate")
     (folder / "houses.csv").write_text("\n".join(rows))
+    assert result.returncode == ExitCode.DATA_GATE, result.stdout
+    assert "rows that do not fit" in result.stdout
+    assert "0.15% (3)" in result.stdout
+    [aside] = (folder / ".headrace/houses/artifacts/ExampleGen/examples").glob("*/quarantine/*.jsonl")
+    told = [json.loads(line) for line in aside.read_text().splitlines()]
+    assert [each["line"] for each in told] == [len(rows) - 2, len(rows) - 1, len(rows)]
+    assert all(each["column"] == "area" and each["value"].startswith("wide") for each in told)
+
+
+def test_hopeless_file_fails_the_node_in_words_and_leaves_no_examples(folder: Path) -> None:
+    examples = folder / ".headrace" / "houses" / "artifacts" / "ExampleGen" / "examples"
+    before = sorted(examples.iterdir())
+    rows = (folder / "houses.csv").read_text().splitlines()
+    damaged = [rows[0], *rows[1:] * 5, *["wide" + row for row in rows[1:]] * 10]
+    (folder / "houses.csv").write_text("\n".join(damaged))
     result = headrace("run", str(folder / "houses.yaml"))
+    (folder / "houses.csv").write_text("\n".join(rows))
     assert result.returncode == ExitCode.DATA, result.stdout
     assert "ExampleGen           failed" in result.stdout
-    assert "A source file cannot be read as csv" in result.stdout
+    assert "Most rows of a file do not fit" in result.stdout
     assert "wide" in result.stdout
     assert "Traceback" not in result.stdout + result.stderr
-    assert sorted((home / "artifacts" / "ExampleGen" / "examples").iterdir()) == before
+    assert sorted(examples.iterdir()) == before

@@ -75,6 +75,19 @@ def test_database_of_something_else_is_told(postgres: Postgres, tmp_path: Path) 
         open_store(tmp_path, metadata)
 
 
+def test_what_is_asked_for_by_id_comes_in_order(postgres: Postgres, tmp_path: Path) -> None:
+    """A row that was changed is the last one to PostgreSQL; TFX's cache relies on the order."""
+    store = open_store(tmp_path, postgres.database("ordered"))
+    kinds = [store.put_artifact_type(pb.ArtifactType(name=name)) for name in ("Examples", "Model", "Schema")]
+    ids = store.put_artifacts([pb.Artifact(type_id=kind, uri=f"of {kind}") for kind in kinds])
+    store.put_artifacts([pb.Artifact(id=ids[0], type_id=kinds[0], uri="changed")])
+    for wanted in (ids, ids[::-1], [ids[1], ids[0]]):
+        assert [each.id for each in store.get_artifacts_by_id(wanted)] == wanted
+    repeated = [kinds[2], kinds[0], kinds[2]]
+    assert [each.id for each in store.get_artifact_types_by_id(repeated)] == repeated
+    assert store.get_artifacts_by_id([]) == []
+
+
 @pytest.mark.parametrize(
     "text", ["back\\slash", "\\", '{"a": "\\"b\\""}', "\\', 1); DROP TABLE context; --", "it's", "é {\n}"]
 )

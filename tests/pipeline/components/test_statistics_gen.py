@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from columns_of_shards import write_columns
 from google.protobuf import json_format
 from small_artifacts import artifact_at, execute
 from tensorflow_data_validation.utils.stats_util import load_stats_binary
@@ -23,14 +24,14 @@ ROWS = {"train": (700, 0, 900), "eval": (400,)}
 """Of each file."""
 
 
-def row(random: np.random.Generator, split: str) -> bytes:
+def row(random: np.random.Generator, split: str, *, has_lists: bool = True) -> bytes:
     """Numbers, texts, lists, empty lists, features without a list, and a feature that only one split has."""
     example = tf.train.Example()
     feature = example.features.feature
     feature["count"].int64_list.value.append(int(random.integers(-5, 5)))
     feature["size"].float_list.value.append(float(random.choice([random.normal(), 0.0, np.nan, np.inf])))
     feature["name"].bytes_list.value.append(random.choice([b"A", b"", b"\xff", b"n%d" % random.integers(500)]))
-    if random.random() < 0.5:
+    if has_lists and random.random() < 0.5:
         feature["list"].int64_list.value.extend(random.integers(0, 9, random.integers(0, 4)).tolist())
         feature["list"].int64_list.SetInParent()
     if random.random() < 0.002:
@@ -39,11 +40,12 @@ def row(random: np.random.Generator, split: str) -> bytes:
         feature["old"].float_list.value.append(random.random())
     if split == "eval":
         feature["new"].float_list.value.append(random.random())
-    feature["never"].SetInParent()
+    if has_lists:
+        feature["never"].SetInParent()
     return example.SerializeToString()
 
 
-def examples_at(folder: Path, rows: Mapping[str, tuple[int, ...]]) -> Examples:
+def examples_at(folder: Path, rows: Mapping[str, tuple[int, ...]], *, has_columns: bool = False) -> Examples:
     random = np.random.default_rng(0)
     examples = artifact_at(Examples, folder)
     examples.split_names = artifact_utils.encode_split_names(list(rows))
@@ -54,7 +56,9 @@ def examples_at(folder: Path, rows: Mapping[str, tuple[int, ...]]) -> Examples:
             path.parent.mkdir(exist_ok=True)
             with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
                 for _ in range(size):
-                    writer.write(row(random, split))
+                    writer.write(row(random, split, has_lists=not has_columns))
+            if has_columns:
+                write_columns(path)
     return examples
 
 
@@ -70,6 +74,17 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[ExampleStatistics, E
     folder = tmp_path_factory.mktemp("statistics_gen")
     examples = examples_at(folder / "examples", ROWS)
     stock = made_by(StockExecutor, folder / "stock", examples)
+    return stock, made_by(StatisticsGenExecutor, folder / "ours", examples)
+
+
+@pytest.fixture(scope="module")
+def of_columns(tmp_path_factory: pytest.TempPathFactory) -> tuple[ExampleStatistics, ExampleStatistics]:
+    """The stock component's, of the examples; ours, of their columns alone."""
+    folder = tmp_path_factory.mktemp("of_columns")
+    examples = examples_at(folder / "examples", ROWS, has_columns=True)
+    stock = made_by(StockExecutor, folder / "stock", examples)
+    for path in (folder / "examples").glob("Split-*/*"):
+        path.write_bytes(b"nobody reads this")
     return stock, made_by(StatisticsGenExecutor, folder / "ours", examples)
 
 
@@ -112,6 +127,14 @@ def test_the_statistics_are_those_of_the_stock_component(
     assert {"list", "never", "rare"} <= by_feature(ours).keys()
     assert ("new" in by_feature(ours)) == (split == "eval")
     assert ("old" in by_feature(ours)) == (split == "train")
+
+
+@pytest.mark.parametrize("split", ROWS)
+def test_of_columns_they_are_the_same(of_columns: tuple[ExampleStatistics, ExampleStatistics], split: str) -> None:
+    stock, ours = (data_set(each, split) for each in of_columns)
+    assert ours.num_examples == stock.num_examples == sum(ROWS[split])
+    assert_same(by_feature(stock), by_feature(ours))
+    assert ("new" in by_feature(ours)) == (split == "eval")
 
 
 def test_the_artifact_says_what_the_stock_component_says(both: tuple[ExampleStatistics, ExampleStatistics]) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
+from columns_of_shards import write_columns
 from google.protobuf import text_format
 from small_artifacts import artifact_at, execute
 from tensorflow_metadata.proto.v0 import schema_pb2
@@ -14,6 +15,7 @@ from tfx.components.transform.executor import Executor as StockExecutor
 from tfx.types import artifact_utils
 from tfx.types.standard_artifacts import Examples, Schema, TransformCache, TransformGraph
 
+from models.blocks import Columns, blocks_path
 from models.config import FeaturesConfig
 from models.features import model_features
 from pipeline.components import analysis, transform
@@ -75,9 +77,9 @@ def schema():
     return text_format.Parse(SCHEMA, schema_pb2.Schema())
 
 
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory):
-    """Examples in shards, and the schema."""
+@pytest.fixture(scope="module", params=["examples", "columns"])
+def inputs(request, tmp_path_factory):
+    """Examples in shards, with their columns or without, and the schema."""
     folder = tmp_path_factory.mktemp("inputs")
     examples = artifact_at(Examples, folder / "examples")
     examples.split_names = artifact_utils.encode_split_names(list(SHARDS))
@@ -90,6 +92,8 @@ def inputs(tmp_path_factory):
                 for _ in range(rows):
                     writer.write(example_of(row(number)))
                     number += 1
+            if request.param == "columns":
+                write_columns(path)
     examples.set_string_custom_property(SHARD_SPANS, json.dumps({"1": 0, "2": 1, "3": 2}))
     examples.set_string_custom_property(SPAN_FINGERPRINTS, json.dumps({"1": "one", "2": "two", "3": "three"}))
     schema = artifact_at(Schema, folder / "schema")
@@ -151,6 +155,17 @@ def test_the_transformed_examples_are_the_stock_components(left, split):
     np.testing.assert_allclose(rows, stock_rows, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("split", list(SHARDS))
+def test_the_blocks_hold_the_transformed_examples(left, split):
+    spec = tft.TFTransformOutput(str(left["ours"] / "graph")).transformed_feature_spec()
+    columns, folder = Columns(spec), left["ours"] / "examples" / f"Split-{split}"
+    for path in sorted(map(str, folder.iterdir())):
+        examples = columns.parse(list(tf.data.TFRecordDataset(path, "GZIP").as_numpy_iterator()))
+        blocks = tf.data.TFRecordDataset(blocks_path(path), "GZIP").map(columns.read)
+        for whole, parts in zip(examples, zip(*blocks, strict=True), strict=True):
+            np.testing.assert_array_equal(tf.concat(parts, axis=0), whole)
+
+
 def test_the_transform_graph_is_the_stock_components(left):
     ours, stock = (tft.TFTransformOutput(str(left[name] / "graph")) for name in ("ours", "stock"))
     assert ours.vocabulary_by_name("tailnum") == stock.vocabulary_by_name("tailnum")
@@ -169,6 +184,9 @@ def test_a_shard_becomes_a_shard_of_the_same_name_and_nothing_else_is_left(left,
     for split, shards in SHARDS.items():
         names = sorted(path.name for path in (left["ours"] / "examples" / f"Split-{split}").iterdir())
         assert names == [f"data_tfrecord-{shard:05d}-of-00003.gz" for shard in range(len(shards))]
+        assert (
+            sorted(path.name for path in (left["ours"] / "examples" / "blocks" / f"Split-{split}").iterdir()) == names
+        )
     assert sorted(path.name for path in (left["ours"] / "graph").iterdir()) == [
         "metadata", "transform_fn", "transformed_metadata",
     ]  # fmt: skip

@@ -777,6 +777,11 @@ async def test_many_polls_beside_loads_and_reloads(world, caplog):
         it.push(40)
         await it.until(v40="AVAILABLE")
         await eventually(lambda: list(it.states().values()).count("AVAILABLE") == 1, lambda: str(it.states()))
-        opened = {version for event, _, version in it.events if event == "loaded"}
-        closed = [version for event, _, version in it.events if event == "closed"]
-        assert sorted(closed) == sorted(opened - {40})
+
+        def versions(event):
+            return sorted(version for each, _, version in it.events if each == event)
+
+        def all_are_closed_once():
+            return versions("closed") == sorted({*versions("loaded")} - {40})
+
+        await eventually(all_are_closed_once, lambda: str((versions("loaded"), versions("closed"))))
