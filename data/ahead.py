@@ -16,7 +16,8 @@ Result = TypeVar("Result")
 def map_ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """`map`, but the next two results are made while one is worked on; no more are kept.
 
-    The items are taken in the caller's thread. What the function raises is raised where its result would be.
+    The items, of which three are there at once, are taken in the caller's thread. What the function raises is raised
+    where its result would be; what the items raise, at once.
     """
     with ThreadPoolExecutor(_THREADS) as pool:
         coming: deque[Future[Result]] = deque()

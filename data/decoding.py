@@ -29,8 +29,9 @@ _MOST_BITS = 35
 class ExamplesDecoder:
     """Decodes batches of examples that are more or less alike, such as those of a split.
 
-    A column is a large list of int64, float32 or large binary (plain null while no row had a value), null where the
-    feature is absent. Columns are in the order of their names; they stay when a later batch has no such feature.
+    A column is a large list of int64, float32 or large binary, null where the feature is absent. It is plain null if no
+    row of a batch (and, of those that are decoded, of the batches before it) has a value. Columns are in the order of
+    their names.
     """
 
     def __init__(self) -> None:
@@ -42,8 +43,8 @@ class ExamplesDecoder:
         """The examples of a gzipped TFRecord file, in batches.
 
         Raises:
-            pa.ArrowException: The file of its columns is damaged.
-            tf.errors.OpError: The file is damaged.
+            pa.ArrowInvalid, OSError: The file of its columns is damaged.
+            tf.errors.OpError: It has none, and is damaged.
             RuntimeError: A record is no tf.Example, or a feature is of several types.
         """
         found = read_columns(path)

@@ -11,17 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 
+from data.columns import as_lists
 from schema.errors import DataError
-
-ARROW_TYPES: dict[int, pa.DataType] = {
-    schema_pb2.INT: pa.int64(),
-    schema_pb2.FLOAT: pa.float32(),
-    schema_pb2.BYTES: pa.binary(),
-}
-"""The Arrow type of each feature type of the schema; tf.Example knows no others."""
 
 _TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
@@ -136,7 +129,7 @@ def encode(rows: pa.RecordBatch) -> list[bytes]:
     Args:
         rows: As `held` gives them.
     """
-    columns = [_as_lists(column) for column in rows.columns]
+    columns = [as_lists(column) for column in rows.columns]
     encoded: list[bytes] = RecordBatchToExamplesEncoder().encode(pa.RecordBatch.from_arrays(columns, rows.schema.names))
     return encoded
 
@@ -207,10 +200,3 @@ def _require_same_range(column: pa.Array, converted: pa.Array) -> None:
 
 def _is_binary(column: pa.DataType) -> bool:
     return bool(pa.types.is_binary(column) or pa.types.is_large_binary(column))
-
-
-def _as_lists(column: pa.Array) -> pa.Array:
-    """One-element lists of the values that are there, null elsewhere: what tfx_bsl's encoder reads as a feature."""
-    absent = np.asarray(column.is_null())
-    offsets = np.append(0, np.cumsum(~absent)).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets, mask=np.append(absent, False)), column.drop_null())

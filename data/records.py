@@ -15,7 +15,7 @@ import pyarrow as pa
 import tensorflow as tf
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from data.columns import as_lists, read_columns
+from data.columns import ARROW_TYPES, as_lists, read_columns
 
 BATCH_ROWS = 8192
 """The most rows of a batch: what a batch costs by itself is then a small share."""
@@ -25,7 +25,6 @@ _BATCH_BYTES = 32 << 20
 _ASKED_RECORDS = 64
 
 _DTYPES = {schema_pb2.INT: tf.int64, schema_pb2.FLOAT: tf.float32, schema_pb2.BYTES: tf.string}
-_ARROW_TYPES = {schema_pb2.INT: pa.int64(), schema_pb2.FLOAT: pa.float32(), schema_pb2.BYTES: pa.binary()}
 
 FeatureTypes = Mapping[str, int]
 """The `schema_pb2.FeatureType` of each feature, by name."""
@@ -42,11 +41,11 @@ def read_records(path: str) -> Iterator[list[bytes]]:
     Raises:
         tf.errors.OpError: The file is damaged.
     """
-    for batch in record_batches(path).as_numpy_iterator():
+    for batch in _record_batches(path).as_numpy_iterator():
         yield batch.tolist()
 
 
-def record_batches(path: str) -> tf.data.Dataset:
+def _record_batches(path: str) -> tf.data.Dataset:
     """The same as a data set of string [rows]; batches of large records have fewer rows."""
     records = tf.data.TFRecordDataset(path, compression_type="GZIP")
     sizes = [len(record) for record in records.take(_ASKED_RECORDS).as_numpy_iterator()]
@@ -74,15 +73,15 @@ class ExamplesParser:
         """The examples of a gzipped TFRecord file, in batches.
 
         Raises:
-            pa.ArrowException: The file of its columns is damaged.
-            tf.errors.OpError: The file is damaged, or a feature has another type.
+            pa.ArrowInvalid, OSError: The file of its columns is damaged.
+            tf.errors.OpError: It has none, and is damaged, or a feature has another type.
         """
         found = read_columns(path, self._names)
         if found is not None:
             yield from map(self._as_parsed, found)
             return
         parsed = (
-            record_batches(path)
+            _record_batches(path)
             .map(tf.autograph.experimental.do_not_convert(self._parse), num_parallel_calls=1)
             .prefetch(1)
         )
@@ -107,7 +106,7 @@ class ExamplesParser:
         columns = dict(zip(rows.schema.names, rows.columns, strict=True))
         for name, kind in self._types.items():
             if name not in columns:
-                columns[name] = pa.nulls(len(rows), _ARROW_TYPES[kind])
+                columns[name] = pa.nulls(len(rows), ARROW_TYPES[kind])
         return pa.RecordBatch.from_arrays([as_lists(columns[name]) for name in self._names], self._names)
 
     def _batch(self, columns: Sequence[tuple[np.ndarray, np.ndarray]]) -> pa.RecordBatch:

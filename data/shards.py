@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from contextlib import ExitStack
 from types import TracebackType
 
 import pyarrow as pa
@@ -41,7 +42,7 @@ class ShardWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._close()
+        self._part.__exit__(kind, error, trace)
 
     def write(self, examples: Sequence[bytes], columns: pa.RecordBatch) -> None:
         """Writes serialized examples, and the columns that they are of."""
@@ -50,7 +51,7 @@ class ShardWriter:
             if self._bytes >= SHARD_BYTES:
                 self._columns.write(columns.slice(start, index - start))
                 start = index
-                self._close()
+                self._part.close()
                 self._begin()
             self._writer.write(example)
             self._bytes += len(example)
@@ -62,23 +63,18 @@ class ShardWriter:
         finals = [f"{self._stem}{part}.gz" for part in parts]
         for path in (self._stem, columns_path(self._stem)):
             tf.io.gfile.makedirs(path.rpartition("/")[0])
-        for unfinished, final in zip(
-            self._unfinished, finals, strict=True
-        ):  # examples last: they tell of a whole shard
+        # Examples last: they tell that all of a shard is there.
+        for unfinished, final in zip(self._unfinished, finals, strict=True):
             tf.io.gfile.rename(_columns_of(unfinished), columns_path(final), overwrite=True)
             tf.io.gfile.rename(unfinished, final, overwrite=True)
         return finals
 
     def _begin(self) -> None:
+        self._part, self._bytes = ExitStack(), 0
         self._unfinished.append(f"{self._temporary}/{uuid.uuid4().hex}")
-        self._writer = tf.io.TFRecordWriter(self._unfinished[-1], _GZIP)
-        self._columns = ColumnsWriter(_columns_of(self._unfinished[-1]))
-        self._bytes = 0
-
-    def _close(self) -> None:
-        self._writer.close()
-        self._columns.close()
+        self._writer = self._part.enter_context(tf.io.TFRecordWriter(self._unfinished[-1], _GZIP))
+        self._columns = self._part.enter_context(ColumnsWriter(_columns_of(self._unfinished[-1])))
 
 
 def _columns_of(unfinished: str) -> str:
-    return f"{unfinished}.arrows"
+    return f"{unfinished}.arrow"

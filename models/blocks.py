@@ -35,7 +35,7 @@ def as_blocks(tensors: Mapping[str, np.ndarray]) -> Iterator[bytes]:
     """
     rows = len(next(iter(tensors.values())))
     matrices = {
-        dtype: np.hstack([tensors[name].reshape(rows, -1) for name in names])
+        dtype: np.hstack([tensors[name].reshape(rows, math.prod(tensors[name].shape[1:])) for name in names])
         for dtype, names in names_by_dtype({name: tensor.dtype.name for name, tensor in tensors.items()}).items()
     }
     for start in range(0, rows, BLOCK_ROWS):

@@ -28,8 +28,8 @@ class ExampleRows:
         """The rows of a gzipped TFRecord file, in batches.
 
         Raises:
-            pa.ArrowException: The file of its columns is damaged.
-            tf.errors.OpError: The file is damaged, or a feature has another type.
+            pa.ArrowInvalid, OSError: The file of its columns is damaged.
+            tf.errors.OpError: It has none, and is damaged, or a feature has another type.
         """
         found = read_columns(path, [feature.name for feature in self._features])
         if found is None:

@@ -120,7 +120,7 @@ class ScoreExamples(beam.DoFn):
         return kept
 
     def _sample(self, file: ExamplesFile, scores: _BlockSample) -> list[tuple[int, bytes]]:
-        """Scores a few rows of each block, as rows: the others are not worth being parsed."""
+        """Scores a few rows of each block; all are read as rows, which a shard with columns has."""
         for rows in self._rows.read(file.path):
             chosen = scores.wanted(len(rows))
             scores.add(self._score_rows(rows.take(pa.array(chosen))), chosen, len(rows))

@@ -14,7 +14,7 @@ from typing import Any
 
 from upath import UPath
 
-from data.encoding import ARROW_TYPES
+from data.columns import ARROW_TYPES
 from monitoring.checks import require_comparators
 from monitoring.collect import CollectPlan, collect, partitions_of
 from monitoring.config import require_features

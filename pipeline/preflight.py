@@ -9,7 +9,8 @@ from pathlib import Path
 
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from data.encoding import ARROW_TYPES, fits
+from data.columns import ARROW_TYPES
+from data.encoding import fits
 from data.readers import FileInfo, inspect_all
 from data.spans import Window, find_window
 from models.features import label_feature, model_features
@@ -23,7 +24,7 @@ from storage.access import require_store
 from storage.places import at, is_remote
 
 _DISK_FACTOR = 20
-"""Examples, transformed examples and copies of a model take about this many times the size of packed Parquet."""
+"""What a run leaves of examples, transformed examples and models takes at most so many times the size of packed Parquet."""
 
 _LEAST_DISK = 200 << 20
 

@@ -50,9 +50,11 @@ def kept_for_good() -> Iterator[None]:
     TFX's modules are millions of objects, none of which is ever garbage: to look through them takes more than a second
     while they are imported, and again in each process that is forked afterwards, which has to copy them for it.
     """
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         gc.freeze()
-        gc.enable()
+        if was_enabled:
+            gc.enable()

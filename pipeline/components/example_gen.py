@@ -28,8 +28,8 @@ from tfx.proto import example_gen_pb2
 from tfx.proto.orchestration import driver_output_pb2
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 
+from data.columns import ARROW_TYPES
 from data.config import DataConfig
-from data.encoding import ARROW_TYPES
 from data.examples import (
     EVERY_SPLIT,
     METRICS,

@@ -49,7 +49,7 @@ class TransformExecutor(base_beam_executor.BaseBeamExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Leaves the transform graph, and for each shard of examples one of the same name of transformed examples."""
+        """Leaves the transform graph, and of each shard of examples the transformed ones and their blocks."""
         examples = artifact_utils.get_single_instance(input_dict["examples"])
         transformed = artifact_utils.get_single_instance(output_dict["transformed_examples"])
         transformed.split_names = examples.split_names
@@ -77,7 +77,8 @@ class TransformExecutor(base_beam_executor.BaseBeamExecutor):
             earlier[0].uri if (earlier := input_dict.get("analyzer_cache")) else None,
             cache.uri,
         )
-        temporary = f"{graph}/{_UNFINISHED}"
+        temporary, unfinished = f"{graph}/{_UNFINISHED}", f"{transformed.uri}/{_UNFINISHED}"
+        fileio.makedirs(unfinished)
         with self._make_beam_pipeline() as pipeline, tft_beam.Context(temporary, use_deep_copy_optimization=True):
             written = analysis.learn(pipeline) | "WriteGraph" >> tft_beam.WriteTransformFn(graph)
             _ = DatasetMetadata(schema) | "WriteSchema" >> tft_beam.WriteMetadata(
@@ -87,9 +88,12 @@ class TransformExecutor(base_beam_executor.BaseBeamExecutor):
                 pipeline
                 | "Shards" >> beam.Create(_pairs(examples, transformed), reshuffle=True)
                 | "Transform"
-                >> beam.ParDo(TransformExamples(graph, tfxio.TensorAdapterConfig(), columns), AsSingleton(written))
+                >> beam.ParDo(
+                    TransformExamples(graph, unfinished, tfxio.TensorAdapterConfig(), columns), AsSingleton(written)
+                )
             )
-        fileio.rmtree(temporary)
+        for folder in (temporary, unfinished):
+            fileio.rmtree(folder)
 
     def _data_sets(self, examples: types.Artifact, preprocessing: str) -> DataSets:
         if any(argument.endswith(_KEEPS_BATCHES) for argument in self._beam_pipeline_args or ()):

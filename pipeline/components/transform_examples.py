@@ -23,7 +23,7 @@ from models.blocks import as_blocks, blocks_path
 _GZIP = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)
 
 _Encoded = tuple[list[bytes], list[bytes]]
-"""The examples of a batch, and its blocks."""
+"""The blocks of a batch, and its examples."""
 
 
 class TransformExamples(beam.DoFn):
@@ -33,12 +33,14 @@ class TransformExamples(beam.DoFn):
 
     Args:
         transform_graph: Where the graph is. It is written before, by the same job: see the side input of `process`.
+        temporary: A folder of unfinished files, in the file system of the transformed examples.
         config: How TensorFlow sees the columns that the graph reads.
         types: Of these columns.
     """
 
-    def __init__(self, transform_graph: str, config: TensorAdapterConfig, types: FeatureTypes) -> None:
+    def __init__(self, transform_graph: str, temporary: str, config: TensorAdapterConfig, types: FeatureTypes) -> None:
         self._transform_graph = transform_graph
+        self._temporary = temporary
         self._config = config
         self._types = types
         self._transformer: _Transformer | None = None
@@ -51,22 +53,22 @@ class TransformExamples(beam.DoFn):
             graph_is_written: Anything that depends on the graph.
 
         Raises:
-            pa.ArrowException: The file of the examples' columns is damaged.
-            tf.errors.OpError: The file is damaged, or is not of the features of the graph.
+            pa.ArrowInvalid, OSError: The file of the examples' columns is damaged.
+            tf.errors.OpError: It has none, and is damaged, or is not of the features of the graph.
         """
         del graph_is_written
         if self._transformer is None:  # not in `setup`, which does not wait for the side input
             self._transformer = _Transformer(self._transform_graph, self._config, self._types)
         source, target = paths
-        targets = (target, blocks_path(target))
-        unfinished = [f"{each}.{uuid.uuid4().hex}" for each in targets]
+        targets = (blocks_path(target), target)  # the examples last: they tell that all is there
+        unfinished = [f"{self._temporary}/{uuid.uuid4().hex}" for _ in targets]
         with ExitStack() as stack:
-            examples, blocks = (stack.enter_context(tf.io.TFRecordWriter(path, _GZIP)) for path in unfinished)
+            writers = [stack.enter_context(tf.io.TFRecordWriter(path, _GZIP)) for path in unfinished]
             for of_batch in self._transformer.read(source):
-                for writer, records in zip((examples, blocks), of_batch, strict=True):
+                for writer, records in zip(writers, of_batch, strict=True):
                     for record in records:
                         writer.write(record)
-        for path, final in reversed([*zip(unfinished, targets, strict=True)]):  # blocks first: examples tell of all
+        for path, final in zip(unfinished, targets, strict=True):
             tf.io.gfile.rename(path, final, overwrite=True)
         yield target
 
@@ -86,7 +88,7 @@ class _Transformer:
     def _encoded(self, batch: pa.RecordBatch) -> _Encoded:
         transformed = self._transform(self._adapter.ToBatchTensors(batch))
         tensors = {name: each.numpy() for name, each in transformed.items()}
-        return encode_dense(tensors), list(as_blocks(tensors))
+        return list(as_blocks(tensors)), encode_dense(tensors)
 
     def _apply(self, inputs: dict[str, tf.Tensor | tf.SparseTensor]) -> dict[str, tf.Tensor]:
         return dict(self._layer(inputs))

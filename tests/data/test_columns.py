@@ -45,7 +45,7 @@ def rows_of(batches):
 
 def test_they_lie_outside_the_folders_of_the_splits(tmp_path):
     shard = write(tmp_path, ROWS)
-    assert columns_path(shard) == str(tmp_path / "columns" / "Split-train" / "data.arrows")
+    assert columns_path(shard) == str(tmp_path / "columns" / "Split-train" / "data.arrow")
     assert [path.name for path in (tmp_path / "Split-train").iterdir()] == ["data.gz"]
 
 
@@ -75,14 +75,21 @@ def test_a_shard_may_have_none(tmp_path):
     assert read_columns(str(tmp_path / "Split-train" / "data.gz")) is None
 
 
-def test_a_damaged_file_is_an_error(tmp_path):
-    shard = write(tmp_path, ROWS)
-    Path(columns_path(shard)).write_bytes(Path(columns_path(shard)).read_bytes()[:-200])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.9, 0.99])
+def test_wherever_a_file_is_cut_off_it_is_an_error(tmp_path, share):
+    shard = write(tmp_path, *[ROWS] * 5)
+    whole = Path(columns_path(shard)).read_bytes()
+    Path(columns_path(shard)).write_bytes(whole[: int(len(whole) * share)])
     with pytest.raises((pa.ArrowInvalid, OSError)):
         list(read_columns(shard))
 
 
-@pytest.mark.parametrize("rows", [ROWS, ROWS.slice(1, 2)])
+def test_other_columns_than_those_of_the_first_rows_are_an_error(tmp_path):
+    with pytest.raises(pa.ArrowInvalid):
+        write(tmp_path, ROWS, ROWS.from_arrays(ROWS.columns[::-1], ROWS.schema.names[::-1]))
+
+
+@pytest.mark.parametrize("rows", [ROWS, ROWS.slice(1, 2), ROWS.slice(2)])
 def test_a_column_as_lists_is_what_the_decoder_gives(rows):
     decoded = ExamplesToRecordBatchDecoder().DecodeBatch(encode(rows))
     for name in ("count", "share", "word"):

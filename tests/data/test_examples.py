@@ -10,7 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
 
+from data.columns import read_columns
 from data.config import DropConfig
 from data.examples import (
     METRICS,
@@ -75,11 +77,14 @@ def write(plan, shards):
 
 
 def records(plan, split):
-    """The serialized examples of each shard, by its name."""
-    return {
-        path.name: list(tf.data.TFRecordDataset(str(path), compression_type="GZIP").as_numpy_iterator())
-        for path in sorted(Path(plan.split_uris[split]).glob("*"))
-    }
+    """The serialized examples of each shard, by its name; its columns hold the same."""
+    found = {}
+    for path in sorted(Path(plan.split_uris[split]).glob("*")):
+        found[path.name] = list(tf.data.TFRecordDataset(str(path), compression_type="GZIP").as_numpy_iterator())
+        rows = [row for batch in read_columns(str(path)) for row in batch.to_pylist()]
+        examples = ExamplesToRecordBatchDecoder().DecodeBatch(found[path.name]).to_pylist() if found[path.name] else []
+        assert [{name: None if value is None else [value] for name, value in row.items()} for row in rows] == examples
+    return found
 
 
 def aside(plan):

@@ -26,7 +26,7 @@ from small_reference import (
     write_log,
 )
 
-from data.encoding import ARROW_TYPES
+from data.columns import ARROW_TYPES
 from data.readers import Block
 from monitoring.collect import CollectPlan, TableBlock, _ReadLogs, _ReadTables, collect, partitions_of
 from monitoring.config import MonitorConfig

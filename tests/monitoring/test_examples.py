@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import tensorflow as tf
+from columns_of_shards import write_columns
 from watched import FLIGHTS, category, flights, number
 from watched_examples import write_examples
 
@@ -31,6 +32,18 @@ def test_rows_come_back_from_a_file(tmp_path: Path) -> None:
     batches = list(ExampleRows(FLIGHTS).read(str(write_examples(tmp_path / "a.gz", rows, FLIGHTS))))
     assert len(batches) > 1
     assert pa.Table.from_batches(batches).combine_chunks().equals(pa.Table.from_batches([rows]))
+
+
+def test_rows_come_back_from_the_columns_of_a_file(tmp_path: Path) -> None:
+    rows = flights(np.random.default_rng(0), 900)
+    (tmp_path / "Split-train").mkdir()
+    shard = write_examples(tmp_path / "Split-train" / "a.gz", rows, FLIGHTS)
+    write_columns(shard)
+    shard.write_bytes(b"nobody reads this")
+    batches = list(ExampleRows(FLIGHTS).read(str(shard)))
+    assert pa.Table.from_batches(batches).combine_chunks().equals(pa.Table.from_batches([rows]))
+    [other] = ExampleRows([number("nowhere")]).read(str(shard))
+    assert other.column("nowhere").null_count == 900
 
 
 def test_an_empty_file(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from small_reference import FEATURES, IDENTIFIER, LABEL, Watched, flights_of, watch_small
 
-from data.encoding import ARROW_TYPES
+from data.columns import ARROW_TYPES
 from monitoring.collect import TableBlock
 from monitoring.problems import Problems
 from pipeline.looking import find_served

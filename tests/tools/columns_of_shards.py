@@ -17,12 +17,11 @@ def write_columns(shard: Path) -> None:
     records = list(tf.data.TFRecordDataset(str(shard), "GZIP").as_numpy_iterator())
     path = Path(columns_path(str(shard)))
     path.parent.mkdir(parents=True, exist_ok=True)
-    writer = ColumnsWriter(str(path))
-    if records:
-        decoded = ExamplesToRecordBatchDecoder().DecodeBatch(records)
-        columns = [_only_values(column) for column in decoded.columns]
-        writer.write(pa.RecordBatch.from_arrays(columns, decoded.schema.names))
-    writer.close()
+    with ColumnsWriter(str(path)) as writer:
+        if records:
+            decoded = ExamplesToRecordBatchDecoder().DecodeBatch(records)
+            columns = [_only_values(column) for column in decoded.columns]
+            writer.write(pa.RecordBatch.from_arrays(columns, decoded.schema.names))
 
 
 def _only_values(lists: pa.Array) -> pa.Array:

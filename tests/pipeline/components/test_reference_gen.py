@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import watched
+from columns_of_shards import write_columns
 from small_artifacts import SmallModel, artifact_at, execute, write_examples
 from small_reference import FEATURES, LABEL, answers_of, flights_of, rows_of
 from tfx.types.standard_artifacts import Model
@@ -22,8 +23,8 @@ from pipeline.components.reference_gen import ReferenceGenExecutor
 SPANS = {span: flights_of(span, 800) for span in (1, 2, 3)}
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory) -> Reference:
+@pytest.fixture(scope="module", params=["examples", "columns"])
+def made(request, tmp_path_factory) -> Reference:
     folder: Path = tmp_path_factory.mktemp("reference_gen")
     SmallModel().save(folder / "model" / "Format-Serving")
     profile = watched.profile_of((*FEATURES, LABEL), {span: rows_of(table) for span, table in SPANS.items()})
@@ -33,6 +34,10 @@ def made(tmp_path_factory) -> Reference:
         "model": artifact_at(Model, folder / "model"),
         "profile": artifact_at(ExampleProfile, folder / "profile"),
     }
+    if request.param == "columns":
+        for shard in (folder / "examples" / "Split-train").iterdir():
+            write_columns(shard)
+            shard.write_bytes(b"nobody reads this")
     properties = {"label": '{"name": "late", "task": "binary"}', "slices": json.dumps(["carrier"])}
     outputs = {"reference": artifact_at(ModelReference, folder / "reference")}
     execute(ReferenceGenExecutor, folder, inputs, outputs, properties)

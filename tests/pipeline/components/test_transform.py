@@ -2,6 +2,8 @@
 
 import copy
 import json
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,11 +16,12 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx.components.transform.executor import Executor as StockExecutor
 from tfx.types import artifact_utils
 from tfx.types.standard_artifacts import Examples, Schema, TransformCache, TransformGraph
+from tfx_bsl.tfxio.tf_example_record import TFExampleRecord
 
 from models.blocks import Columns, blocks_path
 from models.config import FeaturesConfig
 from models.features import model_features
-from pipeline.components import analysis, transform
+from pipeline.components import analysis, transform, transform_examples
 from pipeline.components.example_gen import SHARD_SPANS, SPAN_FINGERPRINTS
 from pipeline.components.transform import TransformExecutor
 
@@ -131,8 +134,22 @@ def left(tmp_path_factory, inputs, properties):
     """By component, the folder with what it left of the same examples."""
     folders = {name: tmp_path_factory.mktemp(name) for name in ("stock", "ours")}
     run(StockExecutor, folders["stock"], inputs, properties)
-    run(TransformExecutor, folders["ours"], inputs, properties)
+    with nothing_but_columns(inputs["examples"]):
+        run(TransformExecutor, folders["ours"], inputs, properties)
     return folders
+
+
+@contextmanager
+def nothing_but_columns(examples):
+    """If the shards have columns, nobody can read the shards meanwhile."""
+    shards = {path: path.read_bytes() for path in Path(examples.uri).glob("Split-*/*")}
+    if not (Path(examples.uri) / "columns").exists():
+        shards = {}
+    for path in shards:
+        path.write_bytes(b"nobody reads this")
+    yield
+    for path, content in shards.items():
+        path.write_bytes(content)
 
 
 def transformed(folder, split):
@@ -190,6 +207,35 @@ def test_a_shard_becomes_a_shard_of_the_same_name_and_nothing_else_is_left(left,
     assert sorted(path.name for path in (left["ours"] / "graph").iterdir()) == [
         "metadata", "transform_fn", "transformed_metadata",
     ]  # fmt: skip
+
+
+def test_a_bundle_that_failed_half_way_leaves_nothing_among_the_examples(
+    left, inputs, properties, tmp_path, monkeypatch
+):
+    as_they_are, failed = transform_examples.as_blocks, []
+
+    def fail_once(tensors):
+        if not failed:
+            failed.append(tensors)
+            raise OSError("the disk is full")
+        return as_they_are(tensors)
+
+    monkeypatch.setattr(transform_examples, "as_blocks", fail_once)
+    [(source, name)] = [(str(path), path.name) for path in Path(inputs["examples"].uri).glob("Split-train/*00001-of*")]
+    for folder in ("Split-train", "blocks/Split-train", "unfinished"):
+        (tmp_path / folder).mkdir(parents=True)
+    schema = text_format.Parse(SCHEMA, schema_pb2.Schema())
+    types = {feature.name: feature.type for feature in schema.feature if feature.name != "unread"}
+    tfxio = TFExampleRecord(source, schema=schema).Project(list(types))
+    graph, target = str(left["ours"] / "graph"), str(tmp_path / "Split-train" / name)
+    transformer = transform_examples.TransformExamples(
+        graph, str(tmp_path / "unfinished"), tfxio.TensorAdapterConfig(), types
+    )
+    with pytest.raises(OSError, match="the disk is full"):
+        list(transformer.process((source, target), None))
+    assert list((tmp_path / "Split-train").iterdir()) == list((tmp_path / "blocks" / "Split-train").iterdir()) == []
+    assert list(transformer.process((source, target), None)) == [target]
+    assert [path.name for path in (tmp_path / "Split-train").iterdir()] == [name]
 
 
 def test_in_memory_nothing_is_cached(inputs, properties, tmp_path, monkeypatch):
