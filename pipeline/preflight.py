@@ -24,7 +24,7 @@ from storage.access import require_store
 from storage.places import at, is_remote
 
 _DISK_FACTOR = 20
-"""What a run leaves of examples, transformed examples and models takes at most so many times the size of packed Parquet."""
+"""What a run leaves of examples, transformed examples and models, as a multiple of the size of packed Parquet."""
 
 _LEAST_DISK = 200 << 20
 

@@ -54,8 +54,8 @@ class Measured:
     costs: tuple[dict[str, Cost], dict[str, Cost]]
     """By node, of a small and of a large run."""
     row_bytes: dict[str, float]
-    """Of a row in Parquet (`parquet`), as an example with its columns (`examples`) and as a transformed example with its
-    blocks (`transformed`)."""
+    """Of a row in Parquet (`parquet`), as an example with its columns (`examples`), and as a transformed example with
+    its blocks (`transformed`)."""
     listed_bytes: dict[str, float]
     """What a file adds to the graph of the node that lists it: of Parquet to ExampleGen, of examples to the other."""
     files: int
