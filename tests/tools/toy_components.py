@@ -18,10 +18,16 @@ def Source(model: OutputArtifact[Model], text: Parameter[str]) -> None:
 
 
 @component
-def Wait(upstream: InputArtifact[Model], model: OutputArtifact[Model], seconds: Parameter[float]) -> None:
+def Meet(upstream: InputArtifact[Model], model: OutputArtifact[Model], other: Parameter[str]) -> None:
+    """Ends when the other node has begun as well, in this run or an earlier one; fails if it does not begin."""
     print("waiting", upstream.uri)
-    time.sleep(seconds)
-    Path(model.uri, "times").write_text(f"{time.monotonic() - seconds} {time.monotonic()}")
+    Path(model.uri, "begun").touch()
+    deadline = time.monotonic() + 60
+    while not list(Path(model.uri).parents[2].glob(f"{other}/model/*/begun")):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{other} has not begun")
+        time.sleep(0.01)
+    Path(model.uri, "met").touch()
 
 
 @component
