@@ -74,9 +74,9 @@ _SCORED_BY = [
     "serving/session_model.py",
 ]
 _EVALUATED_BY = [
-    "data/decoding.py",
-    "data/records.py",
+    *(f"data/{name}.py" for name in ("columns", "decoding", "records")),
     *(f"pipeline/components/{name}.py" for name in ("batch_metrics", "evaluation", "evaluator", "pushed")),
+    "serving/session_model.py",
 ]
 """The sources that three of the nodes run: a change of theirs is not answered from the cache."""
 
@@ -207,6 +207,15 @@ def _nodes(config: PipelineConfig, accepted: Accepted, history: History) -> list
                 "pipeline/gates/infra.py",
             ),
         )
+        baseline = latest_blessed_model(history, model, config.push.path)
+        evaluator = evaluator_class(history)(
+            examples=examples,
+            model=model,
+            baseline_model=baseline.outputs["baseline"],
+            eval_config=eval_config(config.label, config.gates.quality),
+            example_splits=[EVAL],
+            code=code_fingerprint(*_EVALUATED_BY),
+        )
         infra_gate = InfraGate(
             blessing=infra_validator.outputs["blessing"],
             model=model,
@@ -214,7 +223,14 @@ def _nodes(config: PipelineConfig, accepted: Accepted, history: History) -> list
             code=_gate_code("infra"),
         )
 
-        with Passed(infra_gate):  # first, because TFMA breaks on predictions that are not finite
+        with Passed(infra_gate):
+            quality_gate = QualityGate(
+                evaluation=evaluator.outputs["evaluation"],
+                model=model,
+                config=gates,
+                accepted=_accepted(accepted, GateName.QUALITY),
+                code=_gate_code("quality"),
+            )
             reference_gen = ReferenceGen(
                 examples=examples,
                 model=model,
@@ -222,22 +238,6 @@ def _nodes(config: PipelineConfig, accepted: Accepted, history: History) -> list
                 label=config.label.model_dump_json(),
                 slices=json.dumps(config.monitor.slices),
                 code=code_fingerprint(*_SCORED_BY, "pipeline/components/reference_gen.py"),
-            )
-            baseline = latest_blessed_model(history, model, config.push.path)
-            evaluator = evaluator_class(history)(
-                examples=examples,
-                model=model,
-                baseline_model=baseline.outputs["baseline"],
-                eval_config=eval_config(config.label, config.gates.quality),
-                example_splits=[EVAL],
-                code=code_fingerprint(*_EVALUATED_BY),
-            )
-            quality_gate = QualityGate(
-                evaluation=evaluator.outputs["evaluation"],
-                model=model,
-                config=gates,
-                accepted=_accepted(accepted, GateName.QUALITY),
-                code=_gate_code("quality"),
             )
 
             with Passed(quality_gate):
@@ -264,7 +264,7 @@ def _nodes(config: PipelineConfig, accepted: Accepted, history: History) -> list
     return [
         example_gen, statistics_gen, schema_gen, example_validator, last_good, distribution_validator, data_gate,
         *([analysis] if analysis else []), transform, *([base_model] if base_model else []), trainer,
-        infra_validator, infra_gate, reference_gen, baseline, evaluator, quality_gate, pusher,
+        infra_validator, baseline, evaluator, infra_gate, quality_gate, reference_gen, pusher,
     ]  # fmt: skip
 
 

@@ -7,7 +7,8 @@ validation against thresholds) is TFMA's. A metric of TFMA's by the name N is `B
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
@@ -20,6 +21,10 @@ Sums = np.ndarray
 
 Buckets = tuple[np.ndarray, np.ndarray]
 """The buckets that hold predictions: their numbers, ascending; their labels, predictions and examples [buckets, 3]."""
+
+
+_Derive = Callable[[dict[Any, Any]], dict[Any, Any]]
+"""Computed values by key → further ones."""
 
 
 class _MeanMetric(metric_types.Metric):
@@ -70,8 +75,9 @@ class BatchBinaryAccuracy(_MeanMetric):
     @staticmethod
     def sums(labels: np.ndarray, predictions: np.ndarray) -> Iterable[float]:
         """What is right, and the examples."""
-        _expect_probabilities(labels, predictions)
-        return [np.sum(np.where(predictions > 0.5, labels, 1.0 - labels), dtype=np.float64), len(labels)]
+        _expect_probabilities(labels)
+        right = np.where(predictions > 0.5, labels, 1.0 - labels)
+        return [np.sum(np.where(np.isfinite(predictions), right, np.nan), dtype=np.float64), len(labels)]
 
 
 class BatchBinaryCrossEntropy(_MeanMetric):
@@ -178,7 +184,10 @@ class _CombineSums(_CombineBatches):
 
 
 class _CombineHistograms(_CombineBatches):
-    """TFMA's histogram of 10,000 buckets between 0 and 1, and one beyond each end."""
+    """TFMA's histogram of 10,000 buckets between 0 and 1, and one beyond each end.
+
+    A prediction that is not finite makes its bucket, and thereby the metric, not a number.
+    """
 
     def create_accumulator(self) -> Buckets:
         return np.empty(0, np.int64), np.empty((0, 3))
@@ -186,9 +195,11 @@ class _CombineHistograms(_CombineBatches):
     def add_input(self, accumulator: Buckets, element: metric_types.StandardMetricInputs) -> Buckets:
         count = calibration_histogram.DEFAULT_NUM_BUCKETS
         for labels, predictions in self._arrays(element):
-            _expect_probabilities(labels, predictions)
-            numbers = np.clip(predictions.astype(np.float64) * count + 1, 0, count + 1).astype(np.int64)
-            accumulator = _add([accumulator, (numbers, np.stack([labels, predictions, np.ones(len(labels))], axis=1))])
+            _expect_probabilities(labels)
+            sums = np.stack([labels, predictions, np.ones(len(labels))], axis=1)
+            sums[~np.isfinite(predictions)] = np.nan
+            places = np.nan_to_num(predictions.astype(np.float64) * count + 1, nan=np.inf)
+            accumulator = _add([accumulator, (np.clip(places, 0, count + 1).astype(np.int64), sums)])
         return accumulator
 
     def merge_accumulators(self, accumulators: Iterable[Buckets]) -> Buckets:
@@ -205,15 +216,28 @@ class _CombineHistograms(_CombineBatches):
 
 
 def _with_batches(computations: list[Any], eval_config: config_pb2.EvalConfig) -> list[Any]:
-    """What is counted comes from batches; what is derived stays."""
-    return [
-        metric_types.MetricComputation(
-            keys=each.keys, preprocessors=None, combiner=_CombineHistograms(each.keys[0], eval_config)
-        )
-        if isinstance(each, metric_types.MetricComputation)
-        else each
-        for each in computations
-    ]
+    """What is counted comes from batches; what is derived stays, but is not derived from what is not a number."""
+    changed: list[Any] = []
+    histograms: dict[str, metric_types.PlotKey] = {}
+    for each in computations:
+        [key] = each.keys
+        if isinstance(each, metric_types.MetricComputation):
+            histograms[key.model_name] = key
+            combiner = _CombineHistograms(key, eval_config)
+            changed.append(metric_types.MetricComputation(keys=[key], preprocessors=None, combiner=combiner))
+        else:
+            derived = _if_known(histograms[key.model_name], key, each.result)
+            changed.append(metric_types.DerivedMetricComputation(keys=[key], result=derived))
+    return changed
+
+
+def _if_known(histogram: metric_types.PlotKey, key: metric_types.MetricKey, derive: _Derive) -> _Derive:
+    def result(metrics: dict[Any, Any]) -> dict[Any, Any]:
+        if any(math.isnan(bucket.weighted_predictions) for bucket in metrics[histogram]):
+            return {key: math.nan}
+        return derive(metrics)
+
+    return result
 
 
 def _add(parts: list[Buckets]) -> Buckets:
@@ -227,8 +251,6 @@ def _total(errors: np.ndarray) -> list[float]:
     return [float(known.sum()), len(known)]
 
 
-def _expect_probabilities(labels: np.ndarray, predictions: np.ndarray) -> None:
+def _expect_probabilities(labels: np.ndarray) -> None:
     if not ((labels >= 0) & (labels <= 1)).all():
         raise ValueError(f"expected labels between 0 and 1, received {labels.min()} to {labels.max()}")
-    if not np.isfinite(predictions).all():
-        raise ValueError("expected predictions that are finite, received some that are not")

@@ -1,8 +1,9 @@
-"""How TFMA is given batches of examples, slice by slice, in place of one example after the other.
+"""How TFMA is given the examples of a shard and what models answer, slice by slice, not one example after the other.
 
-TFMA predicts in batches, then makes a dictionary of each example to find its slices. Here an extract remains a batch:
-of one shard of examples, then of those of them that are in one slice. Its metrics must be able to take batches, see
-`pipeline.components.batch_metrics`: `with_batch_metrics` knows whether those of a configuration are.
+TFMA's extractors parse every example, load the models for eager calls and make a dictionary of each example to find its
+slices. Here the models are asked in a Session, as they are served, and an extract is what is measured of those examples
+of a shard that are in one slice. TFMA's metrics must be able to take that, see `pipeline.components.batch_metrics`:
+`with_batch_metrics` knows whether those of a configuration are.
 """
 
 from __future__ import annotations
@@ -14,15 +15,21 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from tensorflow_model_analysis import constants
-from tensorflow_model_analysis.api import model_eval_lib, types
-from tensorflow_model_analysis.extractors import extractor, slice_key_extractor, unbatch_extractor
+from tensorflow_model_analysis.api import types
+from tensorflow_model_analysis.extractors import slice_key_extractor
+from tensorflow_model_analysis.extractors.extractor import Extractor
 from tensorflow_model_analysis.proto import config_pb2
 from tensorflow_model_analysis.slicer import slicer_lib
 
+from data.columns import read_columns
 from data.decoding import ExamplesDecoder
 from data.records import read_records
+from models.signatures import SERVE_EXAMPLES
 from pipeline.components import batch_metrics
+from serving.session_model import SessionModel
+from storage.places import at
 
 _KNOWN_FIELDS = {
     config_pb2.EvalConfig: {"model_specs", "slicing_specs", "metrics_specs"},
@@ -31,14 +38,17 @@ _KNOWN_FIELDS = {
     config_pb2.MetricsSpec: {"metrics", "model_names"},
     config_pb2.MetricConfig: {"class_name", "config", "threshold", "per_slice_thresholds"},
 }
-_PER_EXAMPLE = (unbatch_extractor.UNBATCH_EXTRACTOR_STAGE_NAME, slice_key_extractor.SLICE_KEY_EXTRACTOR_STAGE_NAME)
 
 
 def with_batch_metrics(config: config_pb2.EvalConfig) -> config_pb2.EvalConfig | None:
-    """A configuration whose metrics take batches; None if it asks for anything that needs single examples."""
+    """A configuration whose metrics take batches; None if it asks for anything that needs TFMA's extractors."""
     metrics = [metric for spec in config.metrics_specs for metric in spec.metrics]
     parts = [config, *config.model_specs, *config.slicing_specs, *config.metrics_specs, *metrics]
     if not all({field.name for field, _ in each.ListFields()} <= _KNOWN_FIELDS[type(each)] for each in parts):
+        return None
+    if {spec.signature_name for spec in config.model_specs} != {SERVE_EXAMPLES}:
+        return None
+    if len({spec.label_key for spec in config.model_specs}) != 1:
         return None
     if not all(len(spec.feature_keys) <= 1 for spec in config.slicing_specs) or not all(map(_is_known, metrics)):
         return None
@@ -50,91 +60,126 @@ def with_batch_metrics(config: config_pb2.EvalConfig) -> config_pb2.EvalConfig |
     return changed
 
 
-def batch_extractors(models: list[types.EvalSharedModel], config: config_pb2.EvalConfig) -> list[extractor.Extractor]:
-    """TFMA's extractors up to the predictions, then slices as batches."""
-    stock = model_eval_lib.default_extractors(eval_shared_model=models, eval_config=config)
-    features = tuple(sorted({key for spec in config.slicing_specs for key in spec.feature_keys}))
-    has_overall = any(not spec.feature_keys for spec in config.slicing_specs) or not features
-    by_slice = extractor.Extractor(_PER_EXAMPLE[-1], beam.ParDo(_SplitBySlice(features, has_overall)))
-    return [*(each for each in stock if each.stage_name not in _PER_EXAMPLE), by_slice]
+def files_as_inputs(paths: list[str]) -> list[types.Extracts]:
+    """What TFMA is given: gzipped TFRecord files of tf.Examples."""
+    return [{constants.INPUT_KEY: path.encode()} for path in paths]
 
 
-class ReadExamples(beam.DoFn):
-    """A gzipped TFRecord file of tf.Examples → batches with TFMA's column of serialized examples."""
-
-    def setup(self) -> None:
-        """A worker learns the features once."""
-        self._decoder = ExamplesDecoder()
-
-    def process(self, path: str) -> Iterator[pa.RecordBatch]:
-        """Reads one file.
-
-        Raises:
-            tf.errors.OpError: The file is damaged.
-            RuntimeError: A record is no tf.Example.
-        """
-        for records in read_records(path):
-            batch = self._decoder.decode(records)
-            serialized = pa.array([[each] for each in records], pa.large_list(pa.large_binary()))
-            yield pa.RecordBatch.from_arrays(
-                [*batch.columns, serialized], [*batch.schema.names, constants.ARROW_INPUT_COLUMN]
-            )
-
-
-class _SplitBySlice(beam.DoFn):
-    """A batch of extracts → those of each slice: a slice's key, labels, predictions.
+def batch_extractor(models: Mapping[str, str], config: config_pb2.EvalConfig) -> Extractor:
+    """The one extractor: files → what is measured of each slice.
 
     Args:
+        models: The folder of each SavedModel, at a place that workers see, by its name in the configuration.
+        config: Of which `with_batch_metrics` knows that it can.
+    """
+    features = tuple(sorted({key for spec in config.slicing_specs for key in spec.feature_keys}))
+    has_overall = any(not spec.feature_keys for spec in config.slicing_specs) or not features
+    ask = _AskBySlice(models, config.model_specs[0].label_key, features, has_overall)
+    return Extractor(slice_key_extractor.SLICE_KEY_EXTRACTOR_STAGE_NAME, beam.ParDo(ask))
+
+
+class _AskBySlice(beam.DoFn):
+    """A file of examples → each slice's key, labels and predictions.
+
+    Args:
+        models: See `batch_extractor`.
+        label: The name of the label.
         features: To slice by, each by itself.
         has_overall: Whether all examples are a slice as well.
     """
 
-    def __init__(self, features: tuple[str, ...], has_overall: bool) -> None:
+    def __init__(self, models: Mapping[str, str], label: str, features: tuple[str, ...], has_overall: bool) -> None:
+        self._paths = dict(models)
+        self._label = label
         self._features = features
         self._has_overall = has_overall
 
+    def setup(self) -> None:
+        """A worker loads the models once."""
+        self._models = {name: SessionModel.load(at(path)) for name, path in self._paths.items()}
+
+    def teardown(self) -> None:
+        """Frees them."""
+        for model in self._models.values():
+            model.close()
+
     def process(self, extracts: types.Extracts) -> Iterator[types.Extracts]:
-        measured = {key: extracts.get(key) for key in (constants.LABELS_KEY, constants.PREDICTIONS_KEY)}
+        """Reads one file.
+
+        Raises:
+            tf.errors.OpError: The file is damaged, or a model cannot answer.
+            pa.ArrowInvalid, OSError: The file of its columns is damaged.
+            RuntimeError: A record is no tf.Example.
+            ValueError: An example has no label, or several, or a model has not one answer to it.
+        """
+        path = extracts[constants.INPUT_KEY].decode()
+        columns = read_columns(path, [self._label, *self._features])
+        decoder = ExamplesDecoder()
+        decoded: list[pa.RecordBatch] = []
+        answers: dict[str, list[np.ndarray]] = {name: [] for name in self._models}
+        for records in read_records(path):
+            if columns is None:
+                decoded.append(decoder.decode(records))
+            examples = np.array(records, object)
+            for name, model in self._models.items():
+                answers[name].append(_answer(model, examples))
+        predictions = {name: np.concatenate(each) for name, each in answers.items() if each}
+        start = 0
+        for batch in decoded if columns is None else columns:
+            end = start + len(batch)
+            yield from self._slices(batch, {name: each[start:end] for name, each in predictions.items()})
+            start = end
+
+    def _slices(self, batch: pa.RecordBatch, predictions: dict[str, np.ndarray]) -> Iterator[types.Extracts]:
+        columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+        rows, values = _flat(columns.get(self._label))
+        if not all(np.array_equal(rows, np.arange(len(each))) for each in predictions.values()):
+            raise ValueError(
+                "expected one label and one prediction of each example, received examples without or with more"
+            )
+        labels = values.to_numpy(zero_copy_only=False)
         if self._has_overall:
-            yield _in_slice((), _take(measured, slice(None)))
+            yield _in_slice((), labels, predictions)
         for feature in self._features:
-            for value, rows in _rows_by_value(extracts[constants.FEATURES_KEY].get(feature)):
-                yield _in_slice(((feature, value),), _take(measured, rows))
+            for value, rows in _rows_by_value(columns.get(feature)):
+                yield _in_slice(
+                    ((feature, value),), labels[rows], {name: each[rows] for name, each in predictions.items()}
+                )
 
 
-def _in_slice(key: tuple[Any, ...], measured: types.Extracts) -> types.Extracts:
-    return {**measured, constants.SLICE_KEY_TYPES_KEY: slicer_lib.slice_keys_to_numpy_array([key])}
+def _answer(model: SessionModel, examples: np.ndarray) -> np.ndarray:
+    """A prediction for each serialized example, float32 [batch]."""
+    [input_name] = model.signatures[SERVE_EXAMPLES].inputs
+    [answer] = model.run(SERVE_EXAMPLES, {input_name: examples}).values()
+    return answer
 
 
-def _take(values: Any, rows: np.ndarray | slice) -> Any:
-    """Some rows of what is measured of a model, or of each of several models."""
-    if isinstance(values, Mapping):
-        return {key: _take(value, rows) for key, value in values.items()}
-    if not isinstance(values, np.ndarray):
-        raise ValueError(
-            "expected one label and one prediction of each example, received examples without or with more"
-        )
-    return values[rows]
+def _in_slice(key: tuple[Any, ...], labels: np.ndarray, predictions: dict[str, np.ndarray]) -> types.Extracts:
+    """As TFMA has it: of several models the predictions by name, of one model its predictions."""
+    only = next(iter(predictions.values())) if len(predictions) == 1 else None
+    return {
+        constants.SLICE_KEY_TYPES_KEY: slicer_lib.slice_keys_to_numpy_array([key]),
+        constants.LABELS_KEY: labels,
+        constants.PREDICTIONS_KEY: predictions if only is None else only,
+    }
 
 
-def _rows_by_value(feature: Any) -> Iterator[tuple[str | int | float, np.ndarray]]:
+def _rows_by_value(column: pa.Array | None) -> Iterator[tuple[str | int | float, np.ndarray]]:
     """A feature's values, with the rows that have each; a row may have none or several."""
-    rows, values = _flat(feature)
-    found, codes = np.unique(values, return_inverse=True)
-    count = rows.max(initial=0) + 1
-    codes, rows = np.divmod(np.unique(codes * count + rows), count)  # by value, then by row, each once
-    ends = np.searchsorted(codes, np.arange(len(found)), side="right").tolist()
-    for value, start, end in zip(found.tolist(), [0, *ends], ends, strict=False):
-        yield value.decode() if isinstance(value, bytes) else value, rows[start:end]
+    rows, values = _flat(column)
+    encoded = values.dictionary_encode()
+    codes = np.asarray(encoded.indices)
+    for code, value in enumerate(encoded.dictionary.to_pylist()):
+        yield value.decode() if isinstance(value, bytes) else value, np.unique(rows[codes == code])
 
 
-def _flat(feature: Any) -> tuple[np.ndarray, np.ndarray]:
-    """The row of each value, and the values."""
-    if isinstance(feature, types.VarLenTensorValue):
-        return feature.indices[:, 0], feature.values
-    if feature is None or (feature.dtype == object and any(each is None for each in feature.flat)):
-        return np.empty(0, np.int64), np.empty(0)  # no example of this batch has it
-    return np.repeat(np.arange(len(feature)), feature[0].size), feature.ravel()
+def _flat(column: pa.Array | None) -> tuple[np.ndarray, pa.Array]:
+    """The row of each value, and the values: of a column of values, or one of lists of them."""
+    if column is None or pa.types.is_null(column.type):  # no example of this batch has it
+        return np.empty(0, np.int64), pa.array([], pa.int64())
+    if pa.types.is_large_list(column.type):
+        return np.asarray(pc.list_parent_indices(column)), pc.list_flatten(column)
+    return np.flatnonzero(column.is_valid()), column.drop_null()
 
 
 def _is_known(metric: config_pb2.MetricConfig) -> bool:

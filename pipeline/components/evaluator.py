@@ -1,4 +1,4 @@
-"""Evaluator: TFX's, with its examples in batches from the file to the metrics.
+"""Evaluator: TFX's, with the model in a Session as it is served, and batches from the file to the metrics.
 
 TFMA's own computations, validation and files, for every configuration that `pipeline.components.evaluation` can give
 batches; TFX's executor for every other. The artifacts are the stock component's.
@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import apache_beam as beam
-import pyarrow as pa
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import config_pb2
 from tensorflow_model_analysis.utils import config_util
@@ -25,7 +24,7 @@ from tfx.types import standard_component_specs as specs
 from tfx.types.component_spec import ExecutionParameter
 from tfx.utils import io_utils, json_utils, path_utils, proto_utils
 
-from pipeline.components.evaluation import ReadExamples, batch_extractors, with_batch_metrics
+from pipeline.components.evaluation import batch_extractor, files_as_inputs, with_batch_metrics
 
 Artifacts = dict[str, list[types.Artifact]]
 
@@ -46,13 +45,12 @@ class EvaluatorExecutor(evaluator_executor.Executor):
         with self._make_beam_pipeline() as pipeline:
             _ = (
                 pipeline
-                | "Files" >> beam.Create(files, reshuffle=True)
-                | "Read" >> beam.ParDo(ReadExamples()).with_output_types(pa.RecordBatch)
+                | "Files" >> beam.Create(files_as_inputs(files), reshuffle=True)
                 | "ExtractEvaluateAndWriteResults"
                 >> tfma.ExtractEvaluateAndWriteResults(
                     eval_shared_model=models if len(models) > 1 else models[0],
                     eval_config=config,
-                    extractors=batch_extractors(models, config),
+                    extractors=[batch_extractor({model.model_name: model.model_path for model in models}, config)],
                     evaluators=tfma.default_evaluators(eval_shared_model=models, eval_config=batched),
                     output_path=evaluation,
                 )

@@ -98,10 +98,15 @@ def test_edges_are_tfma_s() -> None:
     assert computed("BinaryAccuracy", np.array([0.25, 1.0]), np.array([0.9, 0.5], np.float32)) == pytest.approx(0.125)
 
 
+@pytest.mark.parametrize("unknown", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("class_name", [each.class_name for each in METRICS.values() if each.task == "binary"])
+def test_a_probability_that_is_not_finite_passes_no_bound(class_name: str, unknown: float) -> None:
+    scores = np.append(SCORES, np.float32(unknown))
+    assert not math.isfinite(computed(class_name, np.append(LABELS, 1), scores, parts=3))
+
+
 @pytest.mark.parametrize("class_name", ["AUC", "BinaryAccuracy"])
-def test_what_is_no_probability_is_an_error(class_name: str) -> None:
-    with pytest.raises(ValueError, match="finite"):
-        computed(class_name, LABELS[:2], np.array([0.5, np.nan], np.float32))
+def test_a_label_that_is_no_probability_is_an_error(class_name: str) -> None:
     with pytest.raises(ValueError, match="labels between 0 and 1, received 0 to 2"):
         computed(class_name, np.array([0, 2]), SCORES[:2])
 

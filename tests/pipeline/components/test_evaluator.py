@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import tensorflow as tf
+from columns_of_shards import write_columns
 from small_artifacts import artifact_at, execute
 from tensorflow_model_analysis.api import model_eval_lib
 from tensorflow_model_analysis.proto import config_pb2, validation_result_pb2
@@ -17,12 +20,14 @@ from tfx.types import Artifact, Channel
 from tfx.types.standard_artifacts import Examples, Model, ModelBlessing, ModelEvaluation
 from tfx.utils import json_utils, proto_utils
 
+from data.columns import columns_path
 from models.config import LabelConfig
 from models.signatures import SERVE_EXAMPLES
 from pipeline.components.evaluator import Evaluator, EvaluatorExecutor
 from pipeline.components.history import History, evaluator_class
 from pipeline.gates.config import QualityBound
-from pipeline.gates.quality import eval_config
+from pipeline.gates.quality import eval_config, quality_findings
+from pipeline.gates.verdict import Outcome
 
 ROWS = 150
 SHARDS = 3
@@ -43,7 +48,7 @@ class Line(tf.Module):
         return {"answer": tf.sigmoid(answer) if self._task == "binary" else answer}
 
 
-def examples_at(folder: Path, task: str, has_labels: bool = True) -> Examples:
+def examples_at(folder: Path, task: str, has_labels: bool = True, most_carriers: int = 3) -> Examples:
     """Slices of text, of whole numbers and of numbers; texts may be missing, or several, or twice the same."""
     random = np.random.default_rng(7)
     for shard in range(SHARDS):
@@ -58,7 +63,7 @@ def examples_at(folder: Path, task: str, has_labels: bool = True) -> Examples:
                 feature["month"].int64_list.value.append(random.integers(1, 4))
                 feature["half"].float_list.value.append(random.integers(0, 2) / 2)
                 feature["carrier"].bytes_list.value.extend(
-                    random.choice([b"AA", b"D\xc3\xa9"], size=random.integers(0, 4))
+                    random.choice([b"AA", b"D\xc3\xa9"], size=random.integers(0, most_carriers + 1))
                 )
                 if not has_labels and random.random() < 0.1:
                     pass
@@ -212,6 +217,47 @@ def test_an_example_without_a_label_is_an_error(tmp_path) -> None:
     config = eval_config(LabelConfig(name="label", task="binary"), [])
     with pytest.raises(ValueError, match="one label and one prediction of each example"):
         evaluated(EvaluatorExecutor, tmp_path, inputs, config)
+
+
+def test_columns_beside_the_shards_give_the_same(tmp_path) -> None:
+    inputs = {
+        "examples": examples_at(tmp_path / "examples", "binary", most_carriers=1),
+        "model": model_at(tmp_path / "model", "binary", 1.0),
+    }
+    bounds = [{"metric": "log_loss", "at_most": 1, "slice": name} for name in ("carrier", "month", "half")]
+    config = eval_config(LabelConfig(name="label", task="binary"), bounds_of(*bounds))
+    parsed = evaluated(EvaluatorExecutor, tmp_path / "parsed", inputs, config)
+    shards = sorted((tmp_path / "examples" / "Split-eval").iterdir())
+    for shard in shards:
+        write_columns(shard)
+    read = evaluated(EvaluatorExecutor, tmp_path / "read", inputs, config)
+    assert len(metrics_at(read["evaluation"])) >= 2 + 3 + 2
+    assert metrics_at(read["evaluation"]) == metrics_at(parsed["evaluation"])
+    file = Path(columns_path(str(shards[0])))
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(pa.ArrowInvalid):
+        evaluated(EvaluatorExecutor, tmp_path / "damaged", inputs, config)
+
+
+def test_a_model_that_diverged_is_evaluated_and_not_blessed(tmp_path) -> None:
+    inputs = {
+        "examples": examples_at(tmp_path / "examples", "binary"),
+        "model": model_at(tmp_path / "model", "binary", 1.0),
+        "baseline_model": model_at(tmp_path / "baseline", "binary", 0.5),
+    }
+    tf.saved_model.save(
+        line := Line("binary", math.nan),
+        str(tmp_path / "model" / "Format-Serving"),
+        signatures={SERVE_EXAMPLES: line.examples},
+    )
+    bounds = bounds_of({"metric": "auc", "not_worse_by": 1}, {"metric": "accuracy", "at_least": 0, "slice": "month"})
+    found = evaluated(
+        EvaluatorExecutor, tmp_path, inputs, eval_config(LabelConfig(name="label", task="binary"), bounds)
+    )
+    assert not Path(found["blessing"].uri, "BLESSED").exists()
+    findings, _ = quality_findings(found["evaluation"].uri, bounds)
+    assert {(each.value, each.outcome) for each in findings} == {("nan", Outcome.FAILED)}
+    assert len(findings) == 4
 
 
 @pytest.fixture

@@ -71,7 +71,15 @@ def test_every_condition_asks_an_input_of_its_task(tasks) -> None:
 
 
 def test_every_gate_stands_before_what_it_guards(tasks) -> None:
-    guarded = {"Transform": 1, "Trainer": 1, "InfraGate": 1, "Evaluator": 2, "ReferenceGen": 2, "Pusher": 3}
+    guarded = {
+        "Transform": 1,
+        "Trainer": 1,
+        "InfraGate": 1,
+        "Evaluator": 1,
+        "QualityGate": 2,
+        "ReferenceGen": 2,
+        "Pusher": 3,
+    }
     for name, gates in guarded.items():
         assert tasks[name]["triggerPolicy"]["condition"].count("metadata['passed'] == 1.0") == gates, name
     assert "triggerPolicy" not in tasks["DataGate"]
