@@ -76,32 +76,24 @@ class ServedModel(tf.Module):
     def signatures(self) -> dict[str, Any]:
         """The concrete functions by signature name.
 
-        Without autograph: there is no branch to convert, and Keras and TFT have much source.
+        Without autograph: there is no branch to convert, and Keras and TFT have much source. What several signatures
+        do with examples is traced once.
         """
+        transform = _of_examples(self._transform_examples, "examples")
+        predict = _of_examples(lambda examples: self._predict(transform(examples)), "examples")
         raw = {feature.name: tf.TensorSpec([None], raw_dtype(feature), name=feature.name) for feature in self._features}
         signatures = {
             "serving_default": tf.function(self._serve_raw, autograph=False).get_concrete_function(raw),
-            SERVE_EXAMPLES: _of_examples(self._serve_examples, "examples"),
-            "regress": _of_examples(self._regress, "inputs"),
-            TRANSFORM_FEATURES: _of_examples(self._transform_examples, "examples"),
+            SERVE_EXAMPLES: _of_examples(lambda examples: {output_name(self._task): predict(examples)}, "examples"),
+            "regress": _of_examples(lambda inputs: {"outputs": predict(inputs)}, "inputs"),
+            TRANSFORM_FEATURES: transform,
         }
         if self._task == "binary":
-            signatures["classify"] = _of_examples(self._classify, "inputs")
+            signatures["classify"] = _of_examples(lambda inputs: _as_classes(predict(inputs)), "inputs")
         return signatures
 
     def _serve_raw(self, raw: Tensors) -> Tensors:
         return {output_name(self._task): self._predict(self._transform(self._as_parsed(raw)))}
-
-    def _serve_examples(self, examples: tf.Tensor) -> Tensors:
-        return {output_name(self._task): self._predict(self._transform_examples(examples))}
-
-    def _regress(self, inputs: tf.Tensor) -> Tensors:
-        return {"outputs": self._predict(self._transform_examples(inputs))}
-
-    def _classify(self, inputs: tf.Tensor) -> Tensors:
-        positive = self._predict(self._transform_examples(inputs))
-        classes = tf.tile(tf.constant([CLASSES]), [tf.size(positive), 1])
-        return {"classes": classes, "scores": tf.stack([1.0 - positive, positive], axis=1)}
 
     def _transform_examples(self, examples: tf.Tensor) -> Tensors:
         return self._transform(tf.io.parse_example(examples, self._raw_spec))
@@ -143,6 +135,11 @@ def raw_dtype(feature: Feature) -> tf.DType:
     if feature.type == schema_pb2.INT and not feature.required:
         return tf.float64
     return _DTYPES[feature.type]
+
+
+def _as_classes(positive: tf.Tensor) -> Tensors:
+    classes = tf.tile(tf.constant([CLASSES]), [tf.size(positive), 1])
+    return {"classes": classes, "scores": tf.stack([1.0 - positive, positive], axis=1)}
 
 
 def _of_examples(function: Any, name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -36,13 +37,17 @@ def concatenate(
         dimension: The width of an embedding, given the number of ids.
     """
     columns = []
-    for each in inputs:
-        layer = layers[each.name]
-        if each.id_count is not None:
-            embedding = keras.layers.Embedding(each.id_count, dimension(each.id_count), name=f"embed_{each.name}")
-            columns.append(embedding(layer))
-        else:
-            columns.append(layer if each.shape else keras.ops.expand_dims(layer, 1))
+    for is_number, group in itertools.groupby(inputs, lambda each: each.id_count is None and not each.shape):
+        if is_number:  # one operation for all that lie beside each other
+            columns.append(keras.ops.stack([layers[each.name] for each in group], axis=1))
+            continue
+        for each in group:
+            layer = layers[each.name]
+            if each.id_count is not None:
+                layer = keras.layers.Embedding(
+                    each.id_count, dimension(each.id_count), name=f"embed_{each.name}"
+                )(layer)
+            columns.append(layer)
     return keras.layers.Concatenate(name="columns")(columns) if len(columns) > 1 else columns[0]
 
 
