@@ -44,9 +44,8 @@ def concatenate(
         for each in group:
             layer = layers[each.name]
             if each.id_count is not None:
-                layer = keras.layers.Embedding(
-                    each.id_count, dimension(each.id_count), name=f"embed_{each.name}"
-                )(layer)
+                width = dimension(each.id_count)
+                layer = keras.layers.Embedding(each.id_count, width, name=f"embed_{each.name}")(layer)
             columns.append(layer)
     return keras.layers.Concatenate(name="columns")(columns) if len(columns) > 1 else columns[0]
 

@@ -29,6 +29,7 @@ from tfx_bsl.tfxio.tf_example_record import TFExampleRecord
 from data.records import types_of
 from data.spans import TRAIN
 from models.blocks import blocks_path
+from models.features import Feature
 from pipeline.components.analysis import Analysis, DataSets, data_sets, together
 from pipeline.components.transform_examples import TransformExamples
 from schema.contract import load_schema
@@ -57,15 +58,13 @@ class TransformExecutor(base_beam_executor.BaseBeamExecutor):
         cache = artifact_utils.get_single_instance(output_dict["updated_analyzer_cache"])
         cache.set_int_custom_property(SPAN_PROPERTY_NAME, examples.get_int_custom_property(SPAN_PROPERTY_NAME))
         schema = load_schema(at(artifact_utils.get_single_uri(input_dict["schema"])) / SCHEMA_FILE)
+        config = json_utils.loads(exec_properties["custom_config"])
         preprocessing_fn = functools.partial(
-            udf_utils.get_fn(exec_properties, PREPROCESSING_FN_KEY),
-            custom_config=json_utils.loads(exec_properties["custom_config"]),
+            udf_utils.get_fn(exec_properties, PREPROCESSING_FN_KEY), custom_config=config
         )
         # For what TFT asks of it: it reads nothing here.
-        whole = TFExampleRecord(artifact_utils.get_split_uri([examples], TRAIN), schema=schema)
-        # To ask what is analyzed as well would trace the function once more: hardly a column is read for less.
-        tfxio = whole.Project(
-            tft.get_transform_input_columns(preprocessing_fn, whole.TensorAdapter().OriginalTypeSpecs())
+        tfxio = TFExampleRecord(artifact_utils.get_split_uri([examples], TRAIN), schema=schema).Project(
+            [*(Feature.from_json(feature).name for feature in config["features"]), config["label"]]
         )
         known = types_of(schema)
         columns = {name: known[name] for name in tfxio.ArrowSchema().names}
@@ -108,7 +107,8 @@ class Transform(component.Transform):
         examples: Of gzipped TFRecord files, as our ExampleGen leaves them.
         schema: Of the examples.
         preprocessing_fn: The import path of the function, which takes a `custom_config`.
-        custom_config: Plain values.
+        custom_config: Plain values. Its `features` (see `Feature.to_json`) and `label` name the columns that the
+            function reads.
         analyzer_cache: What an earlier window's analysis left, if anything.
     """
 
