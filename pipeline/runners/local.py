@@ -25,9 +25,6 @@ from pipeline.runners.report import NodeReport, RunReport, State, run_folder
 from schema.errors import HeadraceError, NodeError
 
 _REFRESH_SECONDS = 0.2
-_APART_SECONDS = 0.06
-"""Between the starts of two nodes. Each begins with some 40 calls of ML Metadata, which sleeps for 100 to 300 ms whenever
-it finds SQLite's file locked by another process."""
 _CONFIRM_SECONDS = 60.0
 _GRACE_SECONDS = 2.0
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
@@ -110,8 +107,6 @@ class LocalRunner:
         report.log = str(run_folder(self.home, self.report.run_id) / f"{node_id}.log")
         receiving, sending = Pipe(duplex=False)
         parent = os.getpid()
-        if self._running:
-            time.sleep(max(0.0, self._running[-1].started + _APART_SECONDS - time.monotonic()))
         with _signals_held():  # so that the child is known before an interrupt can ask for it to be ended
             pid = os.fork()
             if pid == 0:
