@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -80,28 +81,46 @@ def schema():
     return text_format.Parse(SCHEMA, schema_pb2.Schema())
 
 
-@pytest.fixture(scope="module", params=["examples", "columns"])
-def inputs(request, tmp_path_factory):
-    """Examples in shards, with their columns or without, and the schema."""
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """Examples in shards, and the schema."""
     folder = tmp_path_factory.mktemp("inputs")
-    examples = artifact_at(Examples, folder / "examples")
-    examples.split_names = artifact_utils.encode_split_names(list(SHARDS))
     number = 0
     for split, shards in SHARDS.items():
-        (folder / "examples" / f"Split-{split}").mkdir()
+        (folder / "examples" / f"Split-{split}").mkdir(parents=True)
         for shard, rows in enumerate(shards):
             path = folder / "examples" / f"Split-{split}" / f"data_tfrecord-{shard:05d}-of-00003.gz"
             with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
                 for _ in range(rows):
                     writer.write(example_of(row(number)))
                     number += 1
-            if request.param == "columns":
-                write_columns(path)
+    (folder / "schema").mkdir()
+    (folder / "schema" / "schema.pbtxt").write_text(SCHEMA)
+    return inputs_at(folder)
+
+
+@pytest.fixture(scope="module", params=["examples", "columns"])
+def inputs(request, tmp_path_factory, written):
+    """The same, with their columns or without."""
+    if request.param == "examples":
+        return written
+    folder = tmp_path_factory.mktemp("with_columns")
+    shutil.copytree(Path(written["schema"].uri).parent, folder, dirs_exist_ok=True)
+    for path in (folder / "examples").glob("Split-*/*"):
+        write_columns(path)
+    return inputs_at(folder)
+
+
+with_columns = pytest.mark.parametrize("inputs", ["columns"], indirect=True)
+"""What is no matter of how examples are read is tried one way."""
+
+
+def inputs_at(folder):
+    examples = artifact_at(Examples, folder / "examples")
+    examples.split_names = artifact_utils.encode_split_names(list(SHARDS))
     examples.set_string_custom_property(SHARD_SPANS, json.dumps({"1": 0, "2": 1, "3": 2}))
     examples.set_string_custom_property(SPAN_FINGERPRINTS, json.dumps({"1": "one", "2": "two", "3": "three"}))
-    schema = artifact_at(Schema, folder / "schema")
-    (folder / "schema" / "schema.pbtxt").write_text(SCHEMA)
-    return {"examples": examples, "schema": schema}
+    return {"examples": examples, "schema": artifact_at(Schema, folder / "schema")}
 
 
 @pytest.fixture(scope="module")
@@ -130,13 +149,20 @@ def run(executor, folder, inputs, properties):
 
 
 @pytest.fixture(scope="module")
-def left(tmp_path_factory, inputs, properties):
+def stock(tmp_path_factory, written, properties):
+    """The folder with what TFX's own component left."""
+    folder = tmp_path_factory.mktemp("stock")
+    run(StockExecutor, folder, written, properties)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def left(tmp_path_factory, stock, inputs, properties):
     """By component, the folder with what it left of the same examples."""
-    folders = {name: tmp_path_factory.mktemp(name) for name in ("stock", "ours")}
-    run(StockExecutor, folders["stock"], inputs, properties)
+    folder = tmp_path_factory.mktemp("ours")
     with nothing_but_columns(inputs["examples"]):
-        run(TransformExecutor, folders["ours"], inputs, properties)
-    return folders
+        run(TransformExecutor, folder, inputs, properties)
+    return {"stock": stock, "ours": folder}
 
 
 @contextmanager
@@ -238,18 +264,21 @@ def test_a_bundle_that_failed_half_way_leaves_nothing_among_the_examples(
     assert [path.name for path in (tmp_path / "Split-train").iterdir()] == [name]
 
 
+@with_columns
 def test_in_memory_nothing_is_cached(inputs, properties, tmp_path, monkeypatch):
     monkeypatch.setattr(analysis, "CACHED_FROM_BYTES", 0)
     run(TransformExecutor, tmp_path, inputs, properties)
     assert list((tmp_path / "cache").iterdir()) == []
 
 
+@with_columns
 def test_small_spans_leave_no_cache(inputs, properties, tmp_path, monkeypatch):
     monkeypatch.setattr(transform, "_KEEPS_BATCHES", "no runner")
     run(TransformExecutor, tmp_path, inputs, properties)
     assert list((tmp_path / "cache").iterdir()) == []
 
 
+@with_columns
 def test_what_an_earlier_window_learned_is_not_learned_again(left, inputs, properties, tmp_path, monkeypatch):
     monkeypatch.setattr(analysis, "CACHED_FROM_BYTES", 0)
     monkeypatch.setattr(transform, "_KEEPS_BATCHES", "no runner")
@@ -269,6 +298,7 @@ def test_what_an_earlier_window_learned_is_not_learned_again(left, inputs, prope
             np.testing.assert_allclose(transformed(tmp_path / folder, split)[1], rows, rtol=1e-5, atol=1e-6)
 
 
+@with_columns
 def test_of_other_data_nothing_is_known(inputs, properties, tmp_path, monkeypatch):
     monkeypatch.setattr(analysis, "CACHED_FROM_BYTES", 0)
     first = set(analysis.data_sets(inputs["examples"], "one way"))

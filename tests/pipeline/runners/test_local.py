@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -20,53 +21,56 @@ from pipeline.runners.local import LocalRunner, new_report
 from pipeline.runners.report import run_folder
 from schema.errors import LockedError
 
-home, run_id, text, how, forced, confirmations = Path(sys.argv[1]), *sys.argv[2:7]
-source = Source(text=text)
-left = Meet(upstream=source.outputs["model"], other="Right").with_id("Left")
-right = Meet(upstream=source.outputs["model"], other="Left").with_id("Right")
-broken = Break(upstream=left.outputs["model"], how=how)
-behind = Meet(upstream=broken.outputs["model"], other="Left").with_id("Behind")
-pipeline = Pipeline(
-    "toys", str(home / "artifacts"), components=[source, left, right, broken, behind], enable_cache=True,
-    metadata_connection_config=metadata.sqlite_metadata_connection_config(str(home / METADATA_FILE)),
-)
-run_folder(home, run_id).mkdir(parents=True)
-compiled = compile_pipeline(pipeline, run_id)
-abandoned, confirmed = [], []
+home, answers = Path(sys.argv[1]), {}
 
-def confirm():
-    confirmed.append(None)
-    if len(confirmed) > int(confirmations):
-        raise LockedError("The lock was lost")
+def run(run_id, text="a", how="not", forced="", confirmations=99):
+    source = Source(text=text)
+    left = Meet(upstream=source.outputs["model"], other="Right").with_id("Left")
+    right = Meet(upstream=source.outputs["model"], other="Left").with_id("Right")
+    broken = Break(upstream=left.outputs["model"], how=how)
+    behind = Meet(upstream=broken.outputs["model"], other="Left").with_id("Behind")
+    pipeline = Pipeline(
+        "toys", str(home / "artifacts"), components=[source, left, right, broken, behind], enable_cache=True,
+        metadata_connection_config=metadata.sqlite_metadata_connection_config(str(home / METADATA_FILE)),
+    )
+    run_folder(home, run_id).mkdir(parents=True)
+    compiled = compile_pipeline(pipeline, run_id)
+    abandoned, confirmed = [], []
 
-runner = LocalRunner(compiled, new_report(compiled, run_id, []), home, {}, {forced: "forced"} if forced else {}, 2,
-                     watch=lambda report: None, abandon=lambda node: abandoned.append(node.node), confirm=confirm)
-lost = ""
-try:
-    runner.run()
-except LockedError as error:
-    lost = error.what
-print(json.dumps({
-    "nodes": {node.node: [node.state.value, node.reason] for node in runner.report.nodes.values()},
-    "errors": {node: [error.exit_code, str(error)] for node, error in runner.errors.items()},
-    "abandoned": abandoned, "confirmed": len(confirmed), "lost": lost,
-}))
+    def confirm():
+        confirmed.append(None)
+        if len(confirmed) > confirmations:
+            raise LockedError("The lock was lost")
+
+    runner = LocalRunner(
+        compiled, new_report(compiled, run_id, []), home, {}, {forced: "forced"} if forced else {}, 2,
+        watch=lambda report: None, abandon=lambda node: abandoned.append(node.node), confirm=confirm,
+    )
+    lost = ""
+    try:
+        runner.run()
+    except LockedError as error:
+        lost = error.what
+    return {
+        "nodes": {node.node: [node.state.value, node.reason] for node in runner.report.nodes.values()},
+        "errors": {node: [error.exit_code, str(error)] for node, error in runner.errors.items()},
+        "abandoned": abandoned, "confirmed": len(confirmed), "lost": lost,
+    }
+
+print(json.dumps({run_id: run(run_id, **settings) for run_id, settings in json.loads(sys.argv[2]).items()}))
 """
 ROOT = Path(__file__).parents[3]
 
 
-def run(
-    home: Path, run_id: str, *, text: str = "a", how: str = "not", forced: str = "", confirmations: int = 99
-) -> dict:
-    import json
-
+def run(home: Path, runs: dict[str, dict]) -> dict[str, dict]:
+    """What became of each of the runs, one after the other in one process, by its id."""
     result = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", DRIVER, str(home), run_id, text, how, forced, str(confirmations)],
+        [sys.executable, "-W", "ignore", "-c", DRIVER, str(home), json.dumps(runs)],
         capture_output=True,
         text=True,
         check=True,
         env={"PYTHONPATH": f"{ROOT}:{ROOT / 'tests' / 'tools'}", "PATH": "/usr/bin:/bin", "HOME": str(home)},
-        timeout=120,
+        timeout=300,
     )
     return json.loads(result.stdout.splitlines()[-1])
 
@@ -75,12 +79,14 @@ def run(
 def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, dict]]:
     """One history: a failure of each kind, success, a cached run, a forced node, a new parameter."""
     home = tmp_path_factory.mktemp("toys")
-    history = {how: run(home, f"1-{how}", how=how) for how in ("user", "bug", "disk", "kill")}
-    history["good"] = run(home, "2-good")
-    history["cached"] = run(home, "3-cached")
-    history["forced"] = run(home, "4-forced", forced="Right")
-    history["changed"] = run(home, "5-changed", text="b")
-    return home, history
+    history = {
+        **{f"1-{how}": {"how": how} for how in ("user", "bug", "disk", "kill")},
+        "2-good": {},
+        "3-cached": {},
+        "4-forced": {"forced": "Right"},
+        "5-changed": {"text": "b"},
+    }
+    return home, {run_id.partition("-")[2]: result for run_id, result in run(home, history).items()}
 
 
 def states(result: dict) -> dict[str, str]:
@@ -169,7 +175,7 @@ def test_before_each_node_the_lock_is_confirmed(runs) -> None:
 
 
 def test_run_that_lost_its_lock_starts_nothing_more_and_ends_what_runs(tmp_path: Path) -> None:
-    result = run(tmp_path, "1", confirmations=2)
+    result = run(tmp_path, {"1": {"confirmations": 2}})["1"]
     assert result["lost"] == "The lock was lost"
     assert states(result) == {
         "Source": "done", "Left": "cancelled", "Right": "waiting", "Break": "waiting", "Behind": "waiting",
