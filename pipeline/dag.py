@@ -231,16 +231,16 @@ def _nodes(config: PipelineConfig, accepted: Accepted, history: History) -> list
                 accepted=_accepted(accepted, GateName.QUALITY),
                 code=_gate_code("quality"),
             )
+            reference_gen = ReferenceGen(
+                examples=examples,
+                model=model,
+                profile=distribution_validator.outputs["profile"],
+                label=config.label.model_dump_json(),
+                slices=json.dumps(config.monitor.slices),
+                code=code_fingerprint(*_SCORED_BY, "pipeline/components/reference_gen.py"),
+            )
 
             with Passed(quality_gate):
-                reference_gen = ReferenceGen(
-                    examples=examples,
-                    model=model,
-                    profile=distribution_validator.outputs["profile"],
-                    label=config.label.model_dump_json(),
-                    slices=json.dumps(config.monitor.slices),
-                    code=code_fingerprint(*_SCORED_BY, "pipeline/components/reference_gen.py"),
-                )
                 pusher = Pusher(
                     model=model,
                     examples=examples,

@@ -247,7 +247,7 @@ def _conclude(
     report.seconds = time.monotonic() - started
     if code is ExitCode.OK:
         outcome, report.headline = "succeeded", _pushed_line(config, history, report)
-    elif closed and not runner.errors:
+    elif closed:  # also if a node beside the gate failed, on the same model perhaps: nothing is pushed either way
         gates = " and the ".join(verdict.gate.value for verdict in closed)
         outcome = "stopped"
         report.headline = f"Stopped by the {gates} gate after {report.seconds:.0f} s; nothing was pushed."
@@ -256,7 +256,7 @@ def _conclude(
     _close(report, config.home, outcome, started)
     for error in runner.errors.values():
         show_error(console, error)
-    if not runner.errors and report.headline:
+    if report.headline and outcome != "failed":
         console.print(report.headline, markup=False, soft_wrap=True)  # a reason may hold [brackets]
     console.print(f"Logs: {run_folder(config.home, report.run_id)}")
     _share(console, config, report)
@@ -264,10 +264,10 @@ def _conclude(
 
 
 def _exit_code(runner: LocalRunner, closed: list[Verdict]) -> ExitCode:
-    if runner.errors:
-        return next(iter(runner.errors.values())).exit_code
     if closed:
         return closed[0].gate.exit_code
+    if runner.errors:
+        return next(iter(runner.errors.values())).exit_code
     idle = [node.node for node in runner.report.nodes.values() if node.state in (State.WAITING, State.BLOCKED)]
     return ExitCode.NODE if idle else ExitCode.OK
 

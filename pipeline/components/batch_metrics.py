@@ -1,8 +1,9 @@
 """TFMA's metrics, computed from batches of examples.
 
 TFMA's own combiners take one example at a time, at some 100 µs for each metric, model and slice. These take arrays and
-give the same values under the same keys. What TFMA derives from a metric's counts (curves, differences from a baseline,
-validation against thresholds) is TFMA's. A metric of TFMA's by the name N is `BatchN` here.
+give the same values under the same keys, but for a model that diverged: with a prediction that is not finite a metric
+is not a number, where TFMA fails or leaves the example out. What TFMA derives from a metric's counts (curves,
+differences from a baseline, validation against thresholds) is TFMA's. TFMA's metric N is `BatchN` here.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ _Derive = Callable[[dict[Any, Any]], dict[Any, Any]]
 class _MeanMetric(metric_types.Metric):
     """A metric that follows from sums over examples."""
 
+    is_of_predictions = True
+    """Whether it is not a number if a prediction is not finite."""
+
     def __init__(self, name: str) -> None:
         super().__init__(metric_util.merge_per_key_computations(self._of_model), name=name)
 
@@ -55,6 +59,8 @@ class _MeanMetric(metric_types.Metric):
 class BatchExampleCount(_MeanMetric):
     """How many examples there are."""
 
+    is_of_predictions = False
+
     def __init__(self, name: str = "example_count") -> None:
         super().__init__(name)
 
@@ -76,8 +82,7 @@ class BatchBinaryAccuracy(_MeanMetric):
     def sums(labels: np.ndarray, predictions: np.ndarray) -> Iterable[float]:
         """What is right, and the examples."""
         _expect_probabilities(labels)
-        right = np.where(predictions > 0.5, labels, 1.0 - labels)
-        return [np.sum(np.where(np.isfinite(predictions), right, np.nan), dtype=np.float64), len(labels)]
+        return [np.sum(np.where(predictions > 0.5, labels, 1.0 - labels), dtype=np.float64), len(labels)]
 
 
 class BatchBinaryCrossEntropy(_MeanMetric):
@@ -107,7 +112,7 @@ class BatchCalibration(_MeanMetric):
 
 
 class BatchMeanSquaredError(_MeanMetric):
-    """The mean of the squared differences; what is not a number does not count."""
+    """The mean of the squared differences; a label that is not a number does not count."""
 
     @staticmethod
     def sums(labels: np.ndarray, predictions: np.ndarray) -> Iterable[float]:
@@ -116,7 +121,7 @@ class BatchMeanSquaredError(_MeanMetric):
 
 
 class BatchMeanAbsoluteError(_MeanMetric):
-    """The mean of the differences; what is not a number does not count."""
+    """The mean of the differences; a label that is not a number does not count."""
 
     @staticmethod
     def sums(labels: np.ndarray, predictions: np.ndarray) -> Iterable[float]:
@@ -173,7 +178,10 @@ class _CombineSums(_CombineBatches):
 
     def add_input(self, accumulator: Sums | float, element: metric_types.StandardMetricInputs) -> Sums | float:
         for labels, predictions in self._arrays(element):
-            accumulator = accumulator + np.array(self._metric.sums(labels, predictions), np.float64)
+            sums = np.array(self._metric.sums(labels, predictions), np.float64)
+            if self._metric.is_of_predictions and not np.isfinite(predictions).all():
+                sums[:] = np.nan
+            accumulator = accumulator + sums
         return accumulator
 
     def merge_accumulators(self, accumulators: Iterable[Sums | float]) -> Sums | float:
@@ -186,7 +194,7 @@ class _CombineSums(_CombineBatches):
 class _CombineHistograms(_CombineBatches):
     """TFMA's histogram of 10,000 buckets between 0 and 1, and one beyond each end.
 
-    A prediction that is not finite makes its bucket, and thereby the metric, not a number.
+    A prediction that is not finite makes its bucket not a number, see `_if_known`.
     """
 
     def create_accumulator(self) -> Buckets:

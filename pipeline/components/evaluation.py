@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from apache_beam.utils.shared import Shared
 from tensorflow_model_analysis import constants
 from tensorflow_model_analysis.api import types
 from tensorflow_model_analysis.extractors import slice_key_extractor
@@ -93,15 +95,14 @@ class _AskBySlice(beam.DoFn):
         self._label = label
         self._features = features
         self._has_overall = has_overall
+        self._shared = {name: Shared() for name in models}
 
     def setup(self) -> None:
-        """A worker loads the models once."""
-        self._models = {name: SessionModel.load(at(path)) for name, path in self._paths.items()}
-
-    def teardown(self) -> None:
-        """Frees them."""
-        for model in self._models.values():
-            model.close()
+        """Loads the models, unless the worker's process has them already."""
+        self._models: dict[str, SessionModel] = {
+            name: self._shared[name].acquire(partial(SessionModel.load, at(path))) for name, path in self._paths.items()
+        }
+        self._decoder = ExamplesDecoder()
 
     def process(self, extracts: types.Extracts) -> Iterator[types.Extracts]:
         """Reads one file.
@@ -114,28 +115,30 @@ class _AskBySlice(beam.DoFn):
         """
         path = extracts[constants.INPUT_KEY].decode()
         columns = read_columns(path, [self._label, *self._features])
-        decoder = ExamplesDecoder()
-        decoded: list[pa.RecordBatch] = []
-        answers: dict[str, list[np.ndarray]] = {name: [] for name in self._models}
-        for records in read_records(path):
-            if columns is None:
-                decoded.append(decoder.decode(records))
-            examples = np.array(records, object)
-            for name, model in self._models.items():
-                answers[name].append(_answer(model, examples))
-        predictions = {name: np.concatenate(each) for name, each in answers.items() if each}
-        start = 0
-        for batch in decoded if columns is None else columns:
-            end = start + len(batch)
-            yield from self._slices(batch, {name: each[start:end] for name, each in predictions.items()})
-            start = end
+        if columns is None:
+            for records in read_records(path):
+                yield from self._slices(path, self._decoder.decode(records), self._answers(records))
+            return
+        parts = [self._answers(records) for records in read_records(path)]
+        answers = {name: np.concatenate([np.empty(0), *(part[name] for part in parts)]) for name in self._models}
+        end = 0
+        for batch in columns:
+            start, end = end, end + len(batch)
+            yield from self._slices(path, batch, {name: each[start:end] for name, each in answers.items()})
+        if any(len(each) != end for each in answers.values()):
+            raise ValueError(f"{path} has other examples than the file of its columns, which has {end}")
 
-    def _slices(self, batch: pa.RecordBatch, predictions: dict[str, np.ndarray]) -> Iterator[types.Extracts]:
+    def _answers(self, records: list[bytes]) -> dict[str, np.ndarray]:
+        examples = np.array(records, object)
+        return {name: _answer(model, examples) for name, model in self._models.items()}
+
+    def _slices(self, path: str, batch: pa.RecordBatch, predictions: dict[str, np.ndarray]) -> Iterator[types.Extracts]:
         columns = dict(zip(batch.schema.names, batch.columns, strict=True))
         rows, values = _flat(columns.get(self._label))
         if not all(np.array_equal(rows, np.arange(len(each))) for each in predictions.values()):
             raise ValueError(
-                "expected one label and one prediction of each example, received examples without or with more"
+                f"expected one {self._label} and one prediction of each example of {path}, received examples without "
+                "or with more"
             )
         labels = values.to_numpy(zero_copy_only=False)
         if self._has_overall:
@@ -169,8 +172,10 @@ def _rows_by_value(column: pa.Array | None) -> Iterator[tuple[str | int | float,
     rows, values = _flat(column)
     encoded = values.dictionary_encode()
     codes = np.asarray(encoded.indices)
-    for code, value in enumerate(encoded.dictionary.to_pylist()):
-        yield value.decode() if isinstance(value, bytes) else value, np.unique(rows[codes == code])
+    order = np.argsort(codes, kind="stable")
+    ends = np.cumsum(np.bincount(codes, minlength=len(encoded.dictionary)))
+    for value, of_value in zip(encoded.dictionary.to_pylist(), np.split(rows[order], ends)[:-1], strict=True):
+        yield value.decode() if isinstance(value, bytes) else value, np.unique(of_value)
 
 
 def _flat(column: pa.Array | None) -> tuple[np.ndarray, pa.Array]:

@@ -55,7 +55,7 @@ class InfraGateConfig(Strict):
     """Real examples of the newest span to ask with."""
     load_seconds: PositiveFloat = 60
     request_milliseconds: PositiveFloat = 250
-    """The median time of one request with all those examples."""
+    """The median over the signatures of the time of one request with all those examples, the fastest of five."""
     memory_mib: PositiveInt = 2048
     """The process's peak resident memory."""
     tolerance: PositiveFloat = 1e-5

@@ -62,12 +62,12 @@ def conclude(run: RunReport, verdicts: list[Verdict]) -> None:
     closed = [verdict.gate.value for verdict in verdicts if not verdict.passed]
     run.seconds, run.headline = time.time() - run.started, ""
     run.error = "; ".join(each.reason for each in run.nodes.values() if each.state is State.FAILED)
-    if State.FAILED in states:
+    if closed:  # also if a node beside the gate failed, on the same model perhaps
+        run.outcome, run.headline = "stopped", f"Stopped by the {' and the '.join(closed)} gate; nothing was pushed."
+    elif State.FAILED in states:
         run.outcome, run.headline = "failed", run.error
     elif State.CANCELLED in states:
         run.outcome = "interrupted"
-    elif closed:
-        run.outcome, run.headline = "stopped", f"Stopped by the {' and the '.join(closed)} gate; nothing was pushed."
     else:
         run.outcome = "succeeded" if all(state.is_good for state in states) else "running"
 

@@ -1,8 +1,9 @@
-"""TFX's handle on ML Metadata, with a store of ours behind it, and one process at a time in SQLite's file.
+"""A node's handle on ML Metadata, with a store of ours behind it, and one node at a time in SQLite's file.
 
 ML Metadata sleeps for 100 to 300 ms whenever it finds the file locked (`WaitThenRetry` in
 ml_metadata/metadata_store/sqlite_metadata_source.cc), and for seconds if two processes have begun to write (`_call` in
-metadata_store.py). Nodes that start together would meet there; what each does there at a time takes less than 50 ms.
+metadata_store.py). Nodes that start together would meet there. What each does there at a time takes less than 50 ms,
+unless a resolver looks at a place that is far away.
 """
 
 from __future__ import annotations

@@ -38,6 +38,14 @@ def test_columns_may_lie_in_memory_as_they_like():
     np.testing.assert_array_equal(parsed["x"], matrix[::2])
 
 
+def test_a_batch_may_be_large():
+    tensors = {"x": np.arange(2500, dtype=np.float32), "ids": np.arange(5000).reshape(2500, 2)}
+    spec = {"x": tf.io.FixedLenFeature([], tf.float32), "ids": tf.io.FixedLenFeature([2], tf.int64)}
+    parsed = tf.io.parse_example(encode_dense(tensors), spec)
+    for name, tensor in tensors.items():
+        np.testing.assert_array_equal(parsed[name], tensor)
+
+
 def test_a_batch_may_be_empty():
     assert encode_dense({"x": np.zeros(0, np.float32), "y": np.zeros((0, 3), np.int64)}) == []
 

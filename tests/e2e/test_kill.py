@@ -19,12 +19,12 @@ from pipeline.runners.report import load_reports
 from schema.errors import ExitCode
 from serving.versions import versions
 
-SLOW_NODES = ("ExampleGen", "StatisticsGen", "Transform", "Trainer", "InfraValidator", "Evaluator")
+SLOW_NODES = ("ExampleGen", "StatisticsGen", "Transform", "Trainer", "InfraValidator", "Evaluator", "ReferenceGen")
 """Nodes that run for long enough to be caught at it on any machine; the others are killed when they are caught."""
 
 NODES = (
     "ExampleGen", "ImportSchemaGen", "StatisticsGen", "ExampleValidator", "DataGate", "Transform", "Trainer",
-    "InfraValidator", "InfraGate", "LatestBlessedModel", "Evaluator", "QualityGate", "Pusher",
+    "InfraValidator", "LatestBlessedModel", "Evaluator", "InfraGate", "QualityGate", "ReferenceGen", "Pusher",
 )  # fmt: skip
 
 

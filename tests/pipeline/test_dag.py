@@ -44,7 +44,8 @@ def test_what_is_faster_than_tfx_s_own_has_its_interface() -> None:
 
 def test_every_gate_stands_between(nodes) -> None:
     assert "DataGate" in ancestors(nodes, "Transform")
-    assert "InfraGate" in ancestors(nodes, "QualityGate")
+    assert "InfraGate" in ancestors(nodes, "QualityGate") & ancestors(nodes, "ReferenceGen")
+    assert not {"InfraValidator", "InfraGate"} & ancestors(nodes, "Evaluator")  # it runs beside them
     assert ancestors(nodes, "Pusher") >= {"DataGate", "InfraGate", "QualityGate"}
 
 

@@ -93,16 +93,17 @@ def test_edges_are_tfma_s() -> None:
     assert math.isnan(computed("Calibration", none, SCORES[:3]))
     assert math.isnan(computed("BinaryCrossEntropy", none, np.array([0.0, 0.5, 0.5], np.float32)))
     unknown = np.array([1.0, np.nan, 3.0], np.float32)
-    assert computed("MeanAbsoluteError", np.zeros(3, np.float32), unknown) == 2
-    assert math.isnan(computed("MeanSquaredError", np.zeros(1, np.float32), unknown[1:2]))
+    assert computed("MeanAbsoluteError", unknown, np.zeros(3, np.float32)) == 2
+    assert math.isnan(computed("MeanSquaredError", unknown[1:2], np.zeros(1, np.float32)))
     assert computed("BinaryAccuracy", np.array([0.25, 1.0]), np.array([0.9, 0.5], np.float32)) == pytest.approx(0.125)
 
 
 @pytest.mark.parametrize("unknown", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("class_name", [each.class_name for each in METRICS.values() if each.task == "binary"])
-def test_a_probability_that_is_not_finite_passes_no_bound(class_name: str, unknown: float) -> None:
+@pytest.mark.parametrize("class_name", [each.class_name for each in METRICS.values()])
+def test_with_one_prediction_that_is_not_finite_a_metric_is_not_a_number(class_name: str, unknown: float) -> None:
     scores = np.append(SCORES, np.float32(unknown))
-    assert not math.isfinite(computed(class_name, np.append(LABELS, 1), scores, parts=3))
+    assert math.isnan(computed(class_name, np.append(LABELS, 1), scores, parts=3))
+    assert computed("ExampleCount", np.append(LABELS, 1), scores, parts=3) == len(scores)
 
 
 @pytest.mark.parametrize("class_name", ["AUC", "BinaryAccuracy"])
@@ -146,6 +147,14 @@ def test_every_metric_of_the_quality_gate_takes_batches(task: Any) -> None:
     ]
 
 
+def _add_label(config: config_pb2.EvalConfig) -> None:
+    config.model_specs[1].label_key = "other"
+
+
+def _add_signature(config: config_pb2.EvalConfig) -> None:
+    config.model_specs[1].signature_name = "serving_default"
+
+
 def _add_setting(config: config_pb2.EvalConfig) -> None:
     config.metrics_specs[0].metrics.add(class_name="AUC", config='"name": "other", "num_thresholds": 10')
 
@@ -177,6 +186,8 @@ def _add_least_size(config: config_pb2.EvalConfig) -> None:
 @pytest.mark.parametrize(
     "add",
     [
+        _add_label,
+        _add_signature,
         _add_setting,
         _add_braced_setting,
         _add_unknown,

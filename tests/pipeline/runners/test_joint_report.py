@@ -54,6 +54,12 @@ def test_a_gate_stops_the_run_and_another_attempt_goes_on(tmp_path: Path) -> Non
     assert end(tmp_path, "DataGate", State.DONE).outcome == "running"
 
 
+def test_a_closed_gate_says_more_than_the_failure_of_a_node_beside_it(tmp_path: Path) -> None:
+    end(tmp_path, "Trainer", State.FAILED, reason="Trainer failed")
+    run = end(tmp_path, "DataGate", State.DONE, refused())
+    assert (run.outcome, run.error) == ("stopped", "Trainer failed")
+
+
 def test_a_failure_is_told_until_another_attempt_succeeds(tmp_path: Path) -> None:
     run = end(tmp_path, "Trainer", State.FAILED, reason="Trainer failed")
     assert (run.outcome, run.error) == ("failed", "Trainer failed")

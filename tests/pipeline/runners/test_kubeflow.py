@@ -77,7 +77,7 @@ def test_every_gate_stands_before_what_it_guards(tasks) -> None:
         "InfraGate": 1,
         "Evaluator": 1,
         "QualityGate": 2,
-        "ReferenceGen": 3,
+        "ReferenceGen": 2,
         "Pusher": 3,
     }
     for name, gates in guarded.items():

@@ -42,11 +42,20 @@ def test_another_waits_until_the_first_has_ended(home) -> None:
 
 
 def test_one_handle_may_be_entered_again(home) -> None:
-    handle = handle_on(home)
-    with handle as outer, handle as inner:
-        assert inner.store is outer.store
-    with handle_on(home) as after:
-        assert after.store.get_execution_types() == []
+    handle, entered = handle_on(home), threading.Event()
+
+    def other() -> None:
+        with handle_on(home):
+            entered.set()
+
+    thread = threading.Thread(target=other)
+    with handle as outer:
+        with handle as inner:
+            assert inner.store is outer.store
+        thread.start()
+        assert not entered.wait(0.3)  # the inner end is no end
+    assert entered.wait(30)
+    thread.join()
 
 
 def test_a_store_that_does_not_open_keeps_nobody_waiting(tmp_path) -> None:
