@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
@@ -22,10 +23,6 @@ Sums = np.ndarray
 
 Buckets = tuple[np.ndarray, np.ndarray]
 """The buckets that hold predictions: their numbers, ascending; their labels, predictions and examples [buckets, 3]."""
-
-
-_Derive = Callable[[dict[Any, Any]], dict[Any, Any]]
-"""Computed values by key → further ones."""
 
 
 class _MeanMetric(metric_types.Metric):
@@ -194,7 +191,7 @@ class _CombineSums(_CombineBatches):
 class _CombineHistograms(_CombineBatches):
     """TFMA's histogram of 10,000 buckets between 0 and 1, and one beyond each end.
 
-    A prediction that is not finite makes its bucket not a number, see `_if_known`.
+    A prediction that is not finite makes its bucket not a number, see `_IfKnown`.
     """
 
     def create_accumulator(self) -> Buckets:
@@ -234,18 +231,24 @@ def _with_batches(computations: list[Any], eval_config: config_pb2.EvalConfig) -
             combiner = _CombineHistograms(key, eval_config)
             changed.append(metric_types.MetricComputation(keys=[key], preprocessors=None, combiner=combiner))
         else:
-            derived = _if_known(histograms[key.model_name], key, each.result)
+            derived = _IfKnown(histograms[key.model_name], key, each.result)
             changed.append(metric_types.DerivedMetricComputation(keys=[key], result=derived))
     return changed
 
 
-def _if_known(histogram: metric_types.PlotKey, key: metric_types.MetricKey, derive: _Derive) -> _Derive:
-    def result(metrics: dict[Any, Any]) -> dict[Any, Any]:
-        if any(math.isnan(bucket.weighted_predictions) for bucket in metrics[histogram]):
-            return {key: math.nan}
-        return derive(metrics)
+@dataclass(frozen=True)
+class _IfKnown:
+    """A metric from its histogram, not a number where the histogram is none."""
 
-    return result
+    histogram: metric_types.PlotKey
+    key: metric_types.MetricKey
+    derive: Callable[[dict[Any, Any]], dict[Any, Any]]
+    """TFMA's: computed values by key → further ones."""
+
+    def __call__(self, metrics: dict[Any, Any]) -> dict[Any, Any]:
+        if any(math.isnan(bucket.weighted_predictions) for bucket in metrics[self.histogram]):
+            return {self.key: math.nan}
+        return self.derive(metrics)
 
 
 def _add(parts: list[Buckets]) -> Buckets:
