@@ -143,6 +143,7 @@ def _nodes(config: PipelineConfig, accepted: Accepted, history: History) -> list
         fewest_rows=config.monitor.fewest_rows,
         code=code_fingerprint(*_PROFILED_BY, "pipeline/components/distribution_validator.py"),
     )
+    analysis = earlier_analysis(history, examples)
     data_gate = DataGate(
         examples=examples,
         anomalies=example_validator.outputs["anomalies"],
@@ -154,7 +155,6 @@ def _nodes(config: PipelineConfig, accepted: Accepted, history: History) -> list
     )
 
     with Passed(data_gate):
-        analysis = earlier_analysis(history, examples)
         transform = Transform(
             examples=examples,
             schema=schema_gen.outputs["schema"],
@@ -262,8 +262,8 @@ def _nodes(config: PipelineConfig, accepted: Accepted, history: History) -> list
                 )
 
     return [
-        example_gen, statistics_gen, schema_gen, example_validator, last_good, distribution_validator, data_gate,
-        *([analysis] if analysis else []), transform, *([base_model] if base_model else []), trainer,
+        example_gen, statistics_gen, schema_gen, example_validator, last_good, distribution_validator,
+        *([analysis] if analysis else []), data_gate, transform, *([base_model] if base_model else []), trainer,
         infra_validator, baseline, evaluator, infra_gate, quality_gate, reference_gen, pusher,
     ]  # fmt: skip
 
