@@ -67,6 +67,8 @@ class LocalRunner:
     confirm: Callable[[], None] = lambda: None
     errors: dict[str, HeadraceError] = field(default_factory=dict)
     _running: list[_Running] = field(default_factory=list)
+    _answered: list[int] = field(default_factory=list)
+    """The processes that have nothing left to do but to end: for their memory to be freed nobody has to wait."""
     _confirmed: float = field(default_factory=time.monotonic)
 
     def run(self) -> None:
@@ -84,6 +86,10 @@ class LocalRunner:
         except BaseException:
             self._stop()
             raise
+        finally:
+            for pid in self._answered:
+                os.waitpid(pid, 0)
+            self._answered.clear()
 
     def _start_ready(self, nodes: dict[str, pipeline_pb2.PipelineNode]) -> bool:
         """Starts what is ready and marks what is blocked; whether anything is left to do."""
@@ -153,10 +159,12 @@ class LocalRunner:
         except EOFError:
             result = None
         ended.answer.close()
-        _, status = os.waitpid(ended.pid, 0)
         report = self.report.nodes[ended.node]
         if result is None:
+            _, status = os.waitpid(ended.pid, 0)
             result = NodeResult(State.FAILED, error=_died(ended.node, report.log, status))
+        else:
+            self._answered.append(ended.pid)
         report.state, report.reason, report.execution_id = result.state, result.reason, result.execution_id
         if result.error is not None:
             report.reason = result.error.what
