@@ -120,7 +120,9 @@ class _AskBySlice(beam.DoFn):
                 yield from self._slices(path, self._decoder.decode(records), self._answers(records))
             return
         parts = [self._answers(records) for records in read_records(path)]
-        answers = {name: np.concatenate([np.empty(0), *(part[name] for part in parts)]) for name in self._models}
+        answers = {
+            name: np.concatenate([np.empty(0, np.float32), *(part[name] for part in parts)]) for name in self._models
+        }
         end = 0
         for batch in columns:
             start, end = end, end + len(batch)
