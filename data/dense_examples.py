@@ -37,18 +37,19 @@ def encode_dense(tensors: Mapping[str, np.ndarray]) -> list[bytes]:
     for name, tensor in sorted(tensors.items()):
         parts += _entry(name, tensor.reshape(rows, math.prod(tensor.shape[1:])))
     parts = _field(1, parts)
-    alike = np.frombuffer(
-        b"".join(part if isinstance(part, bytes) else bytes(part.shape[1]) for part in parts), np.uint8
-    )
+    row, varying = bytearray(), []
+    for part in parts:
+        if isinstance(part, bytes):
+            row += part
+        else:
+            varying.append((len(row), part))
+            row += bytes(part.shape[1])
     examples: list[bytes] = []
     for first in range(0, rows, _BLOCK_ROWS):
-        block, start = np.tile(alike, (min(_BLOCK_ROWS, rows - first), 1)), 0
-        for part in parts:
-            end = start + _width([part])
-            if not isinstance(part, bytes):
-                block[:, start:end] = part[first : first + _BLOCK_ROWS]
-            start = end
-        examples += block.view(np.dtype((np.void, start)))[:, 0].tolist()
+        block = np.tile(np.frombuffer(row, np.uint8), (min(_BLOCK_ROWS, rows - first), 1))
+        for start, part in varying:
+            block[:, start : start + part.shape[1]] = part[first : first + _BLOCK_ROWS]
+        examples += block.view(np.dtype((np.void, len(row))))[:, 0].tolist()
     return examples
 
 

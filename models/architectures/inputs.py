@@ -40,14 +40,15 @@ def concatenate(
     for is_number, group in itertools.groupby(inputs, lambda each: each.id_count is None and not each.shape):
         if is_number:  # one operation for all that lie beside each other
             columns.append(keras.ops.stack([layers[each.name] for each in group], axis=1))
-            continue
-        for each in group:
-            layer = layers[each.name]
-            if each.id_count is not None:
-                width = dimension(each.id_count)
-                layer = keras.layers.Embedding(each.id_count, width, name=f"embed_{each.name}")(layer)
-            columns.append(layer)
+        else:
+            columns += [_vector(each, layers[each.name], dimension) for each in group]
     return keras.layers.Concatenate(name="columns")(columns) if len(columns) > 1 else columns[0]
+
+
+def _vector(each: ModelInput, layer: keras.KerasTensor, dimension: Callable[[int], int]) -> keras.KerasTensor:
+    if each.id_count is None:
+        return layer
+    return keras.layers.Embedding(each.id_count, dimension(each.id_count), name=f"embed_{each.name}")(layer)
 
 
 def scalar(output: keras.KerasTensor) -> keras.KerasTensor:

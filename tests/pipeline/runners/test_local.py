@@ -21,7 +21,7 @@ from pipeline.runners.local import LocalRunner, new_report
 from pipeline.runners.report import run_folder
 from schema.errors import LockedError
 
-home, answers = Path(sys.argv[1]), {}
+home = Path(sys.argv[1])
 
 def run(run_id, text="a", how="not", forced="", confirmations=99):
     source = Source(text=text)
