@@ -128,14 +128,15 @@ def _flag(there: tf.Tensor) -> tf.Tensor:
 def _standardized(numbers: list[tuple[Feature, tf.Tensor, tf.Tensor]]) -> Tensors:
     """All numeric features: zero mean and unit variance over the values that are there.
 
-    They are analyzed as the columns of one sparse matrix: each analyzer is a set of Beam stages, so their number must
-    not grow with the number of features.
+    They are analyzed as the columns of one matrix: each analyzer is a set of Beam stages, so their number must not grow
+    with the number of features. NaN stands for what is missing, which TFT's moments leave out; of a sparse matrix
+    TensorFlow sums the columns ten times more slowly.
     """
     if not numbers:
         return {}
     values = tf.stack([tf.cast(values, tf.float32) for _, values, _ in numbers], axis=1)
     there = tf.stack([there for _, _, there in numbers], axis=1)
-    seen = tf.SparseTensor(tf.where(there), tf.boolean_mask(values, there), tf.shape(values, tf.int64))
+    seen = tf.where(there, values, np.nan)
     mean, variance = tft.mean(seen, reduce_instance_dims=False), tft.var(seen, reduce_instance_dims=False)
     scale = tf.where(variance > 0, tf.math.rsqrt(variance), tf.zeros_like(variance))
     standard = tf.clip_by_value((values - mean) * scale, -_WIDEST_Z, _WIDEST_Z)
