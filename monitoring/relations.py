@@ -114,15 +114,14 @@ def _relation(feature: str, table: Columns, times: set[str]) -> Relation | None:
     rows = _complete(table, (feature, *inputs))
     if not inputs or _explained(rows) < _ENOUGH:
         return None
-    means, scales = rows.mean(axis=0), rows.std(axis=0)
-    standard = (rows - means) / scales
+    means, scales = rows.mean(axis=1), rows.std(axis=1)
     return Relation(
         feature,
         inputs,
         tuple(name for name in inputs if name in times),
         tuple(means[1:].tolist()),
         tuple(scales[1:].tolist()),
-        tuple(_weights(standard).tolist()),
+        tuple(_weights(_covariance(rows)).tolist()),
         float(means[0]),
         float(scales[0]),
     )
@@ -131,33 +130,38 @@ def _relation(feature: str, table: Columns, times: set[str]) -> Relation | None:
 def _gain(feature: str, inputs: tuple[str, ...], name: str, table: Columns) -> float:
     """By what share more is explained of the same rows."""
     rows = _complete(table, (feature, *inputs, name))
-    return _explained(rows) - (_explained(rows[:, :-1]) if inputs else 0.0)
+    return _explained(rows) - (_explained(rows[:-1]) if inputs else 0.0)
 
 
 def _explained(rows: np.ndarray) -> float:
-    """The share of the first column's variance that the others explain, of rows that were not fitted."""
-    if len(rows) < _FEWEST_ROWS:
+    """The share of the first name's variance that the others explain, of rows that were not fitted."""
+    if rows.shape[1] < _FEWEST_ROWS:
         return 0.0
-    half = len(rows) // 2
-    means, scales = rows[:half].mean(axis=0), rows[:half].std(axis=0)
-    if not (scales > 0).all() or not (rows[half:].std(axis=0) > 0).all():
+    half = rows.shape[1] // 2
+    fitted, held_out = _covariance(rows[:, :half]), _covariance(rows[:, half:])
+    if not (fitted.diagonal() > 0).all() or not (held_out.diagonal() > 0).all():
         return 0.0
-    fitted, held_out = (rows[:half] - means) / scales, (rows[half:] - means) / scales
-    left = held_out[:, 0] - held_out[:, 1:] @ _weights(fitted)
-    return float(1 - left.var() / held_out[:, 0].var())
+    scales = np.sqrt(fitted.diagonal())
+    left = np.append(1.0, -_weights(fitted) * scales[0] / scales[1:])
+    return float(1 - left @ held_out @ left / held_out[0, 0])
 
 
-def _weights(standard: np.ndarray) -> np.ndarray:
-    """Ridge regression of the first column on the others."""
-    inputs = standard[:, 1:]
-    penalty = _RIDGE * len(standard) * np.eye(inputs.shape[1])
-    return np.asarray(np.linalg.solve(inputs.T @ inputs + penalty, inputs.T @ standard[:, 0]))
+def _covariance(rows: np.ndarray) -> np.ndarray:
+    """Float64 [names, names]. All that least squares need to know of rows: so many sets of inputs are tried."""
+    return np.atleast_2d(np.cov(rows, bias=True))
+
+
+def _weights(covariance: np.ndarray) -> np.ndarray:
+    """Ridge regression of the first name on the others, all of them standardised."""
+    scales = np.sqrt(covariance.diagonal())
+    standard = covariance / np.outer(scales, scales)
+    return np.asarray(np.linalg.solve(standard[1:, 1:] + _RIDGE * np.eye(len(standard) - 1), standard[1:, 0]))
 
 
 def _complete(table: Columns, names: Sequence[str]) -> np.ndarray:
-    """The rows that have all of these: float64 [rows, names]."""
-    rows = np.stack([table[name] for name in names], axis=1)
-    return np.asarray(rows[(np.abs(rows) < 1e30).all(axis=1)])
+    """The rows that have all of these: float64 [names, rows], since what is computed runs along the rows."""
+    rows = np.stack([table[name] for name in names])
+    return np.asarray(rows[:, (np.abs(rows) < 1e30).all(axis=0)])
 
 
 def _of_day(seconds: np.ndarray) -> np.ndarray:
