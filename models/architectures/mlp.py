@@ -6,6 +6,7 @@ import math
 
 import keras
 
+from models.architectures.dropout import Dropout
 from models.architectures.inputs import ModelInput, concatenate, layers_of, scalar
 from models.config import MlpConfig
 
@@ -18,5 +19,5 @@ def build(config: MlpConfig, inputs: list[ModelInput]) -> keras.Model:
     )
     for index, units in enumerate(config.units):
         hidden = keras.layers.Dense(units, activation="relu", name=f"hidden_{index}")(hidden)
-        hidden = keras.layers.Dropout(config.dropout, name=f"dropout_{index}")(hidden)
+        hidden = Dropout(config.dropout, name=f"dropout_{index}")(hidden)
     return keras.Model(layers, scalar(keras.layers.Dense(1, name="logit")(hidden)), name="mlp")
