@@ -64,7 +64,6 @@ def run_fn(fn_args: FnArgs) -> None:
     with tempfile.TemporaryDirectory(prefix="headrace-") as model_run:  # Keras writes to this machine only
         history = keras.callbacks.CSVLogger(Path(model_run, HISTORY))
         timed.fit(train, epochs=start.epochs, verbose=2, callbacks=[InputBound(), history])
-        timed.evaluate(examples_dataset(fn_args.eval_files, transform, label.name, training, shuffle=False), verbose=2)
         model.save(Path(model_run, KERAS_MODEL))
         upload(Path(model_run), at(fn_args.model_run_dir))
     ServedModel(model, transform, features, label.task).save(fn_args.serving_model_dir)
