@@ -37,6 +37,12 @@ WINDOW_NODES = ("ExampleGen", "StatisticsGen", "DistributionValidator", "Transfo
 EVAL_NODES = ("Evaluator",)
 """Those that read its evaluation span only."""
 
+DIVIDED_NODES = ("ExampleGen", "Transform")
+"""Of them, those whose shards several processes of one machine can divide (`pipeline.components.shares`)."""
+
+_BYTES_OF_A_SHARE = 3 << 20
+"""Of the source: what takes a process longer than it takes to begin."""
+
 _PROJECT = Path(__file__).parent.parent
 _LONGEST_JOB_NAME = 63
 
@@ -87,22 +93,32 @@ def beam_args(config: PipelineConfig, runner: Runner, node: str, run_id: str, pa
     return (*args, *target.options)
 
 
+def on_this_machine(window_bytes: int, processes: int) -> BeamArgs:
+    """The options of each Beam component's job in a local run: in memory, large shards divided among processes.
+
+    Args:
+        window_bytes: Of the source.
+        processes: The most at once.
+    """
+    shares = max(1, min(processes, window_bytes // _BYTES_OF_A_SHARE))
+    divided = dict.fromkeys(DIVIDED_NODES, (*IN_MEMORY, f"--shares={shares}"))
+    return {**dict.fromkeys((*WINDOW_NODES, *EVAL_NODES), IN_MEMORY), **divided}
+
+
 def place(
-    config: PipelineConfig, runner: Runner | None, window_bytes: int, eval_bytes: int, run_id: str, package: Path | None
+    config: PipelineConfig, runner: Runner, window_bytes: int, eval_bytes: int, run_id: str, package: Path | None
 ) -> BeamArgs:
     """The options of each Beam component's job.
 
     Args:
         config: Says where the runner is.
-        runner: None: everything runs on this machine.
+        runner: Where the components with much to read run.
         window_bytes: Of the source, that is read by the components of the whole window.
         eval_bytes: Of it, the evaluation span's.
         run_id: Of the run.
         package: See `beam_args`.
     """
     sizes = {**dict.fromkeys(WINDOW_NODES, window_bytes), **dict.fromkeys(EVAL_NODES, eval_bytes)}
-    if runner is None:
-        return dict.fromkeys(sizes, IN_MEMORY)
     least = find_target(config, runner).local_below_mib << 20
     return {
         node: beam_args(config, runner, node, run_id, package) if size >= least else IN_MEMORY

@@ -102,7 +102,7 @@ def run(console: Console, config: PipelineConfig, options: RunOptions) -> ExitCo
             runner = _runner(config, options, run_id, reports, history)
             runner.report.spans = _contents(window, options)
             runner.report.on = options.on or ""
-            runner.beam_args = place_run(config, options.on, window, run_id)
+            runner.beam_args = place_run(config, options.on, window, run_id, options.jobs)
             if options.on is not None:
                 console.print(_placed(options.on, runner.beam_args), markup=False, soft_wrap=True)
             runner.abandon = partial(end_job, config, runner.report, tell=tell)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -44,6 +45,7 @@ from data.examples import (
 from data.quarantine import FOLDER, tell_first
 from data.readers import inspect_all
 from data.spans import EVAL, TRAIN, Window, find_window, fingerprint
+from pipeline.components.shares import divided, shares_of
 from schema.errors import DataError
 
 SPLITS = (TRAIN, EVAL)
@@ -118,18 +120,25 @@ class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
         )
         planned = plan_files(data, window, plan.types)
         fileio.makedirs(plan.temporary)
-        try:
+        shares = shares_of(self._beam_pipeline_args)
+
+        def write(share: int) -> dict[str, int]:
             with self._make_beam_pipeline() as pipeline:
                 _ = (
                     pipeline
                     | "Files" >> beam.Create(planned, reshuffle=False)
-                    | "Blocks" >> beam.FlatMap(shards_of)
+                    | "Blocks" >> beam.FlatMap(shards_of, share, shares)
                     | "Spread" >> beam.Reshuffle()
                     | "WriteExamples" >> beam.ParDo(WriteExamples(plan))
                 )
+            return _counted(pipeline.result)
+
+        try:
+            with divided(write, shares) as written:
+                counts_of_shares = [Counter(each) for each in written()]
         except Exception as failure:
             raise error_of(plan) or failure from failure
-        counts = _counts(pipeline.result, data, plan.quarantine)
+        counts = _counts(sum(counts_of_shares, Counter()), data, plan.quarantine)
         _refuse_empty(counts, window, data)
         fileio.rmtree(plan.temporary)
         artifact.set_string_custom_property(COUNTS, json.dumps(counts))
@@ -227,11 +236,12 @@ def plan_files(data: DataConfig, window: Window, types: dict[str, pa.DataType]) 
     return files
 
 
-def shards_of(file: FileShards) -> Iterator[Shard]:
-    """One for each block of a file."""
+def shards_of(file: FileShards, share: int, shares: int) -> Iterator[Shard]:
+    """One for each block of a file that is in a share, if blocks are dealt out in turn."""
     for group in range(file.count):
-        block = replace(file.first.block, row_group=group)
-        yield replace(file.first, index=file.first.index + group, block=block)
+        index = file.first.index + group
+        if index % shares == share:
+            yield replace(file.first, index=index, block=replace(file.first.block, row_group=group))
 
 
 def first_shards(files: list[FileShards]) -> dict[int, int]:
@@ -242,16 +252,16 @@ def first_shards(files: list[FileShards]) -> dict[int, int]:
     return firsts
 
 
-def _counts(result: beam.runners.runner.PipelineResult, data: DataConfig, quarantine: str) -> dict[str, Any]:
-    found = {
-        counter.key.metric.name: counter.committed
-        for counter in result.metrics().query(beam.metrics.MetricsFilter().with_namespace(METRICS))["counters"]
-    }
+def _counted(result: beam.runners.runner.PipelineResult) -> dict[str, int]:
+    counters = result.metrics().query(beam.metrics.MetricsFilter().with_namespace(METRICS))["counters"]
+    return {counter.key.metric.name: counter.committed for counter in counters}
+
+
+def _counts(found: Counter[str], data: DataConfig, quarantine: str) -> dict[str, Any]:
     return {
-        "examples": {split: found.get(count_of(split), 0) for split in SPLITS},
+        "examples": {split: found[count_of(split)] for split in SPLITS},
         "dropped": [
-            {"missing": drop.missing, "reason": drop.reason, "rows": found.get(dropped_of(drop), 0)}
-            for drop in data.drop
+            {"missing": drop.missing, "reason": drop.reason, "rows": found[dropped_of(drop)]} for drop in data.drop
         ],
         "quarantined": [
             _quarantined(split, of, found, quarantine)
@@ -260,7 +270,7 @@ def _counts(result: beam.runners.runner.PipelineResult, data: DataConfig, quaran
     }
 
 
-def _quarantined(split: str, of: tuple[str, ...], found: dict[str, int], folder: str) -> dict[str, Any]:
+def _quarantined(split: str, of: tuple[str, ...], found: Counter[str], folder: str) -> dict[str, Any]:
     prefix = quarantined_of(split, "")
     columns = {name.removeprefix(prefix): rows for name, rows in sorted(found.items()) if name.startswith(prefix)}
     rows = sum(columns.values())

@@ -31,6 +31,7 @@ from data.spans import TRAIN
 from models.blocks import blocks_path
 from models.features import Feature
 from pipeline.components.analysis import Analysis, DataSets, data_sets, together
+from pipeline.components.shares import divided, shares_of
 from pipeline.components.transform_examples import TransformExamples
 from schema.contract import load_schema
 from storage.places import at
@@ -78,19 +79,25 @@ class TransformExecutor(base_beam_executor.BaseBeamExecutor):
         )
         temporary, unfinished = f"{graph}/{_UNFINISHED}", f"{transformed.uri}/{_UNFINISHED}"
         fileio.makedirs(unfinished)
-        with self._make_beam_pipeline() as pipeline, tft_beam.Context(temporary, use_deep_copy_optimization=True):
-            written = analysis.learn(pipeline) | "WriteGraph" >> tft_beam.WriteTransformFn(graph)
-            _ = DatasetMetadata(schema) | "WriteSchema" >> tft_beam.WriteMetadata(
-                f"{graph}/{tft.TFTransformOutput.RAW_METADATA_DIR}", pipeline
-            )
-            _ = (
-                pipeline
-                | "Shards" >> beam.Create(_pairs(examples, transformed), reshuffle=True)
-                | "Transform"
-                >> beam.ParDo(
-                    TransformExamples(graph, unfinished, tfxio.TensorAdapterConfig(), columns), AsSingleton(written)
+        pairs = _pairs(examples, transformed)
+        transform = TransformExamples(graph, unfinished, tfxio.TensorAdapterConfig(), columns)
+        shares = shares_of(self._beam_pipeline_args)
+
+        def apply(share: int) -> None:
+            with self._make_beam_pipeline() as pipeline:
+                _ = pipeline | beam.Create(pairs[share::shares], reshuffle=False) | beam.ParDo(transform)
+
+        with divided(apply, shares) as applied:
+            with self._make_beam_pipeline() as pipeline, tft_beam.Context(temporary, use_deep_copy_optimization=True):
+                written = analysis.learn(pipeline) | "WriteGraph" >> tft_beam.WriteTransformFn(graph)
+                _ = DatasetMetadata(schema) | "WriteSchema" >> tft_beam.WriteMetadata(
+                    f"{graph}/{tft.TFTransformOutput.RAW_METADATA_DIR}", pipeline
                 )
-            )
+                if shares == 1:  # in the same job, since on Dataflow another one would wait for workers again
+                    shards = pipeline | "Shards" >> beam.Create(pairs, reshuffle=True)
+                    _ = shards | "Transform" >> beam.ParDo(transform, AsSingleton(written))
+            if shares > 1:
+                applied()
         for folder in (temporary, unfinished):
             fileio.rmtree(folder)
 

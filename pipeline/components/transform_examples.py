@@ -32,7 +32,7 @@ class TransformExamples(beam.DoFn):
     Beside the transformed examples are their blocks, see `models.blocks`.
 
     Args:
-        transform_graph: Where the graph is. It is written before, by the same job: see the side input of `process`.
+        transform_graph: Where the graph is. It is written before, perhaps by the same job: see `process`.
         temporary: A folder of unfinished files, in the file system of the transformed examples.
         config: How TensorFlow sees the columns that the graph reads.
         types: Of these columns.
@@ -45,12 +45,12 @@ class TransformExamples(beam.DoFn):
         self._types = types
         self._transformer: _Transformer | None = None
 
-    def process(self, paths: tuple[str, str], graph_is_written: object) -> Iterator[str]:
+    def process(self, paths: tuple[str, str], graph_is_written: object = None) -> Iterator[str]:
         """Transforms one file.
 
         Args:
             paths: Where it is, and where it goes.
-            graph_is_written: Anything that depends on the graph.
+            graph_is_written: Anything that depends on the graph, if the same job writes it.
 
         Raises:
             pa.ArrowInvalid, OSError: The file of the examples' columns is damaged.

@@ -17,6 +17,7 @@ from pipeline.beam import (
     build_package,
     find_target,
     needs_package,
+    on_this_machine,
     place,
 )
 from pipeline.config import PipelineConfig
@@ -31,20 +32,27 @@ Tell = Callable[[HeadraceError | Job, NodeReport], None]
 """Is told of a job that was cancelled, or why it could not be."""
 
 
-def place_run(config: PipelineConfig, on: Runner | None, window: Window, run_id: str) -> BeamArgs:
+def place_run(config: PipelineConfig, on: Runner | None, window: Window, run_id: str, processes: int) -> BeamArgs:
     """The options of each Beam component's job.
 
     The package for the workers is built into the run's folder if any component runs elsewhere.
+
+    Args:
+        config: Says where the runner is.
+        on: None: everything runs on this machine.
+        window: Of the run.
+        run_id: Of the run.
+        processes: The most at once on this machine.
 
     Raises:
         ConfigError: The configuration does not say where the runner is.
         UsageError: Headrace is installed without its sources, and the workers' image does not hold it.
         NodeError: The package cannot be built.
     """
-    if on is None:
-        return place(config, None, 0, 0, run_id, None)
-    target = find_target(config, on)
     window_bytes = bytes_of(window.spans)
+    if on is None:
+        return on_this_machine(window_bytes, processes)
+    target = find_target(config, on)
     eval_bytes = bytes_of([window.eval_span]) if window.eval_span else window_bytes
     is_away = window_bytes >= target.local_below_mib << 20
     package = build_package(run_folder(config.home, run_id)) if is_away and needs_package(target) else None

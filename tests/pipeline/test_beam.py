@@ -19,7 +19,16 @@ from apache_beam.options.pipeline_options import (
     WorkerOptions,
 )
 
-from pipeline.beam import EVAL_NODES, IN_MEMORY, WINDOW_NODES, beam_args, build_package, needs_package, place
+from pipeline.beam import (
+    EVAL_NODES,
+    IN_MEMORY,
+    WINDOW_NODES,
+    beam_args,
+    build_package,
+    needs_package,
+    on_this_machine,
+    place,
+)
 from pipeline.config import PipelineConfig, find_config, load_config
 from pipeline.targets import TargetsConfig
 from schema.errors import ConfigError
@@ -101,7 +110,16 @@ def test_small_inputs_stay_on_this_machine() -> None:
     placed = place(config, "dataflow", 150 << 20, 50 << 20, "run", None)
     assert set(placed) == {*WINDOW_NODES, *EVAL_NODES}
     assert {node for node, args in placed.items() if args != IN_MEMORY} == set(WINDOW_NODES)
-    assert set(place(config, None, 150 << 30, 150 << 30, "run", None).values()) == {IN_MEMORY}
+
+
+@pytest.mark.parametrize(
+    ("window_mib", "processes", "shares"), [(0, 8, 1), (3, 8, 1), (7, 8, 2), (7, 1, 1), (1 << 20, 8, 8)]
+)
+def test_on_this_machine_large_shards_are_divided_among_processes(window_mib: int, processes: int, shares: int) -> None:
+    placed = on_this_machine(window_mib << 20, processes)
+    assert set(placed) == {*WINDOW_NODES, *EVAL_NODES}
+    divided = {node: args for node, args in placed.items() if args != IN_MEMORY}
+    assert divided == dict.fromkeys(("ExampleGen", "Transform"), (*IN_MEMORY, f"--shares={shares}"))
 
 
 def test_a_runner_that_is_not_described_is_told_with_what_it_needs() -> None:

@@ -26,9 +26,10 @@ def execute(
     outputs: Mapping[str, Artifact],
     properties: dict[str, Any],
     runner: str = IN_MEMORY_RUNNER,
+    shares: int = 1,
 ) -> None:
-    """Runs a node's executor, by default in memory."""
-    beam_args = [runner, *IN_MEMORY[1:]]
+    """Runs a node's executor, by default in memory and in this process alone."""
+    beam_args = [runner, *IN_MEMORY[1:], f"--shares={shares}"]
     context = BaseBeamExecutor.Context(beam_args, tmp_dir=str(folder / "temporary"), unique_id="1")
     sides = ({key: [each] for key, each in side.items()} for side in (inputs, outputs))
     executor(context).Do(*sides, properties)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
+from divided_nodes import execute_divided
 from google.protobuf import text_format
 from small_artifacts import artifact_at, execute
 from small_reference import changed, flights_of, small_schema
@@ -106,7 +108,7 @@ class TestRowsThatDoNotFit:
     def ingest(self, tmp_path: Path) -> Callable[..., Examples]:
         """Three spans of CSV, lines of which may be exchanged for others: span → line (from 1) → line."""
 
-        def ingest(exchanged: dict[int, dict[int, str]], **division: Any) -> Examples:
+        def ingest(exchanged: dict[int, dict[int, str]], shares: int = 1, **division: Any) -> Examples:
             for span in (1, 2, 3):
                 lines = flights_of(span, 100).to_pandas().to_csv(index=False).splitlines()
                 for number, line in exchanged.get(span, {}).items():
@@ -117,9 +119,13 @@ class TestRowsThatDoNotFit:
             made = ExampleGen(
                 DataConfig.model_validate({**data, **division}), small_schema(), exclude=["gate"], label="late", code=""
             )
-            examples = artifact_at(Examples, tmp_path / "examples")
-            execute(ExampleGenExecutor, tmp_path, {}, {"examples": examples}, made.exec_properties)
-            return examples
+            examples = artifact_at(Examples, tmp_path / f"examples-{shares}")
+            if shares == 1:
+                execute(ExampleGenExecutor, tmp_path, {}, {"examples": examples}, made.exec_properties)
+                return examples
+            outputs = {"examples": examples}
+            left = execute_divided(ExampleGenExecutor, tmp_path, {}, outputs, made.exec_properties, shares)
+            return left["examples"]
 
         return ingest
 
@@ -132,7 +138,7 @@ class TestRowsThatDoNotFit:
             (["eval"], 2, {"": 2}),
         ]
         assert counts["quarantined"][1]["first"][0].startswith(f"{tmp_path / 'span-3.csv'}, line 2: 2 fields, not ")
-        names = [path.name for path in sorted((tmp_path / "examples" / "quarantine").iterdir())]
+        names = [path.name for path in sorted((tmp_path / "examples-1" / "quarantine").iterdir())]
         assert names == ["eval-00002-of-00003.jsonl", "train-00000-of-00003.jsonl"]
         assert [Path(file.path).parent.name for file in examples_files(examples)] == ["Split-train"] * 2 + [
             "Split-eval"
@@ -142,6 +148,18 @@ class TestRowsThatDoNotFit:
         counts = json.loads(ingest({2: {9: "no row"}}, split={}).get_string_custom_property(COUNTS))
         assert sum(counts["examples"].values()) == 299
         assert [(each["splits"], each["rows"]) for each in counts["quarantined"]] == [(["train", "eval"], 1)]
+
+    def test_divided_among_processes_they_are_the_same(self, ingest: Callable[..., Examples], tmp_path: Path) -> None:
+        """With all else that is left."""
+        exchanged = {1: {5: "what is this?"}, 2: {7: "nor this"}, 3: {2: "a,b", 101: '"'}}
+        alone, divided = ingest(exchanged), ingest(exchanged, shares=2)
+        counts = (each.get_string_custom_property(COUNTS) for each in (alone, divided))
+        assert next(counts) == next(counts).replace("examples-2", "examples-1")
+        assert contents(alone) == contents(divided)
+
+    def test_what_another_process_finds_is_the_same_error(self, ingest: Callable[..., Examples]) -> None:
+        with pytest.raises(DataError, match="100 of the first 100 rows"):
+            ingest({2: dict.fromkeys(range(2, 102), "no row")}, shares=2)
 
     def test_a_file_without_any_that_fits_is_one_error(self, ingest: Callable[..., Examples]) -> None:
         with pytest.raises(DataError, match="100 of the first 100 rows"):
@@ -187,6 +205,21 @@ def test_the_values_and_types_are_those_of_the_stock_component(tmp_path: Path) -
     stock_properties = {**stock.exec_properties, "span": 0, "version": None}
     execute(StockExecutor, tmp_path, {}, {"examples": theirs}, stock_properties)
     assert features_of(ours) == features_of(theirs)
+
+
+def contents(examples: Examples) -> dict[str, list[bytes] | str]:
+    """Of all files, by path; of examples each with its features in order, which the encoder has in none."""
+    root = Path(examples.uri)
+    found: dict[str, list[bytes] | str] = {}
+    for path in sorted(path for path in root.rglob("*") if path.is_file()):
+        name = str(path.relative_to(root))
+        if path.suffix == ".gz":
+            records = tf.data.TFRecordDataset(str(path), "GZIP").as_numpy_iterator()
+            parsed = (tf.train.Example.FromString(record) for record in records)
+            found[name] = [example.SerializeToString(deterministic=True) for example in parsed]
+        else:
+            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
 
 
 def features_of(examples: Examples) -> list[dict[str, Any]]:

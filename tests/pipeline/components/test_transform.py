@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
 from columns_of_shards import write_columns
+from divided_nodes import execute_divided
 from google.protobuf import text_format
 from small_artifacts import artifact_at, execute
 from tensorflow_metadata.proto.v0 import schema_pb2
@@ -138,14 +139,18 @@ def properties(schema):
 
 def run(executor, folder, inputs, properties):
     """Leaves `graph`, `examples` and `cache` in the folder; gives the cache."""
-    outputs = {
+    outputs = outputs_at(folder)
+    execute(executor, folder, inputs, outputs, properties)
+    assert set(artifact_utils.decode_split_names(outputs["transformed_examples"].split_names)) == set(SHARDS)
+    return outputs["updated_analyzer_cache"]
+
+
+def outputs_at(folder):
+    return {
         "transform_graph": artifact_at(TransformGraph, folder / "graph"),
         "transformed_examples": artifact_at(Examples, folder / "examples"),
         "updated_analyzer_cache": artifact_at(TransformCache, folder / "cache"),
     }
-    execute(executor, folder, inputs, outputs, properties)
-    assert set(artifact_utils.decode_split_names(outputs["transformed_examples"].split_names)) == set(SHARDS)
-    return outputs["updated_analyzer_cache"]
 
 
 @pytest.fixture(scope="module")
@@ -207,6 +212,18 @@ def test_the_blocks_hold_the_transformed_examples(left, split):
         blocks = tf.data.TFRecordDataset(blocks_path(path), "GZIP").map(columns.read)
         for whole, parts in zip(examples, zip(*blocks, strict=True), strict=True):
             np.testing.assert_array_equal(tf.concat(parts, axis=0), whole)
+
+
+@with_columns
+def test_divided_among_processes_it_leaves_the_same(left, inputs, properties, tmp_path):
+    outputs = outputs_at(tmp_path)
+    execute_divided(TransformExecutor, tmp_path, inputs, outputs, properties, shares=3)
+    alone = left["ours"] / "examples"
+    names = sorted(path.relative_to(alone) for path in alone.rglob("*.gz"))
+    assert names == sorted(path.relative_to(tmp_path / "examples") for path in (tmp_path / "examples").rglob("*.gz"))
+    for split in SHARDS:
+        (_, rows), (_, rows_alone) = transformed(tmp_path, split), transformed(left["ours"], split)
+        np.testing.assert_allclose(rows, rows_alone, rtol=1e-6, atol=1e-7)
 
 
 def test_the_transform_graph_is_the_stock_components(left):
