@@ -30,7 +30,7 @@ TRAIN, EVAL = "train", "eval"
 
 SPANS = range(1, 13)
 EVAL_SPAN = 12
-TRAIN_SPANS = range(2, 12)
+TRAIN_SPANS = range(1, EVAL_SPAN)
 """Of the first run: those of the window that the eval span ends."""
 
 _SOURCE = Path(__file__).parents[2] / "data" / "flights"

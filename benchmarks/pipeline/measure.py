@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from benchmarks.pipeline.flights import EVAL_SPAN, Dataset
+from benchmarks.pipeline.flights import EVAL_SPAN, TRAIN_SPANS, Dataset
 from benchmarks.pipeline.memory import Sample, Sampler
 from pipeline.config import PipelineConfig, find_config, load_config, to_yaml
 from pipeline.metadata import FINISHED, History, open_store
@@ -63,7 +63,7 @@ class RunFailed(Exception):
 
 
 def configure(dataset: Dataset, folder: Path) -> Path:
-    """The flights pipeline on these files, with all that it writes in `folder`.
+    """The flights pipeline on the year in these files, with all that it writes in `folder`.
 
     No gate closes: rows that are repeated ten times are learned by heart, a busy machine answers slowly, and a run that
     is stopped does less. What the gates compute stays the same.
@@ -71,6 +71,7 @@ def configure(dataset: Dataset, folder: Path) -> Path:
     raw: dict[str, Any] = yaml.safe_load(to_yaml(load_config(find_config("flights"))))
     raw |= {"root": str(folder / "root"), "push": {"path": str(folder / "models")}}
     raw["data"]["source"] = {"format": "csv", "path": dataset.pattern}
+    raw["data"]["window"]["train"] = len(TRAIN_SPANS)
     raw["data"]["drop"] = []
     raw["gates"]["data"] = {"drift": "note"}
     raw["gates"]["infra"] |= {"load_seconds": 600, "request_milliseconds": 60_000, "memory_mib": 16_384}
