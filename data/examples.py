@@ -31,6 +31,9 @@ from data.splits import hashed_splits
 from schema.errors import DataError, HeadraceError
 
 METRICS = "headrace"
+_OF = ":"
+QUARANTINED = "quarantined/"
+"""How the names of some counters begin."""
 EVERY_SPLIT = "all"
 """What stands for the split of rows that a hash would have split."""
 
@@ -68,6 +71,17 @@ class Shard:
     span: int = 0
 
 
+def of_span(span: int, name: str) -> str:
+    """The full name of a Beam counter: each span is counted by itself."""
+    return f"{span}{_OF}{name}"
+
+
+def split_name(counter: str) -> tuple[int, str]:
+    """The inverse of `of_span`."""
+    span, _, name = counter.partition(_OF)
+    return int(span), name
+
+
 def count_of(split: str) -> str:
     """The name of the Beam counter of a split's examples."""
     return f"examples/{split}"
@@ -80,7 +94,7 @@ def dropped_of(drop: DropConfig) -> str:
 
 def quarantined_of(split: str, column: str) -> str:
     """The name of the Beam counter of the rows that were put aside for a column; "" is the line as a whole."""
-    return f"quarantined/{split}/{column}"
+    return f"{QUARANTINED}{split}/{column}"
 
 
 class WriteExamples(beam.DoFn):
@@ -121,11 +135,11 @@ class WriteExamples(beam.DoFn):
             for divided in map_ahead(partial(self._divided, shard), self._batches(shard, quarantine)):
                 for split, writer, (examples, rows) in zip(splits, writers, divided, strict=True):
                     writer.write(examples, rows)
-                    Metrics.counter(METRICS, count_of(split)).inc(len(rows))
+                    Metrics.counter(METRICS, of_span(shard.span, count_of(split))).inc(len(rows))
         aside = shard.split or EVERY_SPLIT
         quarantine.write(f"{plan.temporary}/{uuid.uuid4().hex}-quarantine", f"{plan.quarantine}/{aside}-{name}.jsonl")
         for column, count in quarantine.counts.items():
-            Metrics.counter(METRICS, quarantined_of(aside, column)).inc(count)
+            Metrics.counter(METRICS, of_span(shard.span, quarantined_of(aside, column))).inc(count)
         for writer in writers:
             yield from writer.publish()
 
@@ -148,7 +162,7 @@ class WriteExamples(beam.DoFn):
             raise DataError(f"The column {name!r}, which data.drop names, is absent", where=shard.block.path)
         names = [name for name in columns if name not in plan.exclude]
         for rows in read_rows(shard.block, columns, plan.types, quarantine.add):
-            batch, places = self._kept(rows.batch)
+            batch, places = self._kept(rows.batch, shard.span)
             batch = pa.RecordBatch.from_arrays([_column(batch, name) for name in names], names)
             batch = self._fitting(batch, places, rows, quarantine)
             self._require_labels(batch, shard)
@@ -156,13 +170,13 @@ class WriteExamples(beam.DoFn):
             if len(batch):
                 yield batch
 
-    def _kept(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, np.ndarray]:
+    def _kept(self, batch: pa.RecordBatch, span: int) -> tuple[pa.RecordBatch, np.ndarray]:
         """The rows that no rule leaves out, and where each was in the batch."""
         places = np.arange(len(batch))
         for drop in self.plan.drop:
             is_kept = pc.invert(is_missing(_column(batch, drop.missing)))
             kept, places = batch.filter(is_kept), places[np.asarray(is_kept)]
-            Metrics.counter(METRICS, dropped_of(drop)).inc(len(batch) - len(kept))
+            Metrics.counter(METRICS, of_span(span, dropped_of(drop))).inc(len(batch) - len(kept))
             batch = kept
         return batch, places
 

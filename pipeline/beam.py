@@ -31,13 +31,15 @@ RUNNERS: tuple[Runner, ...] = (DATAFLOW, "flink", "spark", "portable")
 BeamArgs = Mapping[str, tuple[str, ...]]
 """The options of each Beam component's job, as on Beam's command line."""
 
-WINDOW_NODES = ("ExampleGen", "StatisticsGen", "DistributionValidator", "Transform", "ReferenceGen")
+EXAMPLE_GEN = "ExampleGen"
+
+WINDOW_NODES = (EXAMPLE_GEN, "StatisticsGen", "DistributionValidator", "Transform", "ReferenceGen")
 """The Beam components that read the whole window."""
 
 EVAL_NODES = ("Evaluator",)
 """Those that read its evaluation span only."""
 
-DIVIDED_NODES = ("ExampleGen", "Transform")
+DIVIDED_NODES = (EXAMPLE_GEN, "Transform")
 """Of them, those whose shards several processes of one machine can divide (`pipeline.components.shares`)."""
 
 _BYTES_OF_A_SHARE = 3 << 20
@@ -103,6 +105,11 @@ def on_this_machine(window_bytes: int, processes: int) -> BeamArgs:
     shares = max(1, min(processes, window_bytes // _BYTES_OF_A_SHARE))
     divided = dict.fromkeys(DIVIDED_NODES, (*IN_MEMORY, f"--shares={shares}"))
     return {**dict.fromkeys((*WINDOW_NODES, *EVAL_NODES), IN_MEMORY), **divided}
+
+
+def taking_over(placed: BeamArgs) -> BeamArgs:
+    """The same, but ExampleGen takes over what earlier runs have made of spans (`pipeline.components.seen_spans`)."""
+    return {node: (*args, "--take_over") if node == EXAMPLE_GEN else args for node, args in placed.items()}
 
 
 def place(

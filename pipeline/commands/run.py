@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from data.spans import Window, fingerprint
-from pipeline.beam import IN_MEMORY, BeamArgs, Runner
+from pipeline.beam import EXAMPLE_GEN, IN_MEMORY_RUNNER, BeamArgs, Runner, taking_over
 from pipeline.commands.accept import accepted_findings
 from pipeline.config import PipelineConfig
 from pipeline.gates.verdict import GateName, Verdict
@@ -102,9 +102,10 @@ def run(console: Console, config: PipelineConfig, options: RunOptions) -> ExitCo
             runner = _runner(config, options, run_id, reports, history)
             runner.report.spans = _contents(window, options)
             runner.report.on = options.on or ""
-            runner.beam_args = place_run(config, options.on, window, run_id, options.jobs)
+            placed = place_run(config, options.on, window, run_id, options.jobs)
+            runner.beam_args = placed if EXAMPLE_GEN in runner.forced else taking_over(placed)
             if options.on is not None:
-                console.print(_placed(options.on, runner.beam_args), markup=False, soft_wrap=True)
+                console.print(_placed(options.on, placed), markup=False, soft_wrap=True)
             runner.abandon = partial(end_job, config, runner.report, tell=tell)
             runner.confirm = confirm
             return _execute(console, config, options, runner, history, started)
@@ -212,7 +213,7 @@ def _runner(
 
 
 def _placed(on: Runner, placed: BeamArgs) -> str:
-    away = [node for node, args in placed.items() if args != IN_MEMORY]
+    away = [node for node, args in placed.items() if IN_MEMORY_RUNNER not in args]
     here = [node for node in placed if node not in away]
     told = f"On {on}: {', '.join(away) or 'nothing'}."
     if here:

@@ -10,13 +10,11 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import Any
 
 import apache_beam as beam
-import pyarrow as pa
 from pydantic import TypeAdapter
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx import types
@@ -29,22 +27,31 @@ from tfx.proto import example_gen_pb2
 from tfx.proto.orchestration import driver_output_pb2
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 
-from data.columns import ARROW_TYPES
+from data.columns import ARROW_TYPES, columns_path
 from data.config import DataConfig
 from data.examples import (
     EVERY_SPLIT,
     METRICS,
     ExamplesPlan,
-    Shard,
     WriteExamples,
     count_of,
     dropped_of,
     error_of,
     quarantined_of,
+    split_name,
 )
 from data.quarantine import FOLDER, tell_first
-from data.readers import inspect_all
 from data.spans import EVAL, TRAIN, Window, find_window, fingerprint
+from pipeline.components.examples_plan import ShardsPlan, plan_shards, shards_of
+from pipeline.components.seen_spans import (
+    SpanRecord,
+    SpanShards,
+    TakeOver,
+    find_seen,
+    leave_records,
+    records_of,
+    takes_over,
+)
 from pipeline.components.shares import divided, shares_of
 from schema.errors import DataError
 
@@ -59,17 +66,10 @@ SHARD_SPANS = "shard_spans"
 SPAN_FINGERPRINTS = "span_fingerprints"
 """Custom property of the examples: JSON of a fingerprint of each span's examples, by the span: of the data they are
 made of, and of all that says how."""
-
+TAKEN_OVER = "taken_over"
+"""Custom property of the examples: JSON of the spans that were not read again, see `seen_spans`."""
 
 _FIRST_ROWS = 3
-
-
-@dataclass(frozen=True)
-class FileShards:
-    """The shards of a file: elements that are files, since there are fewer of them than of blocks."""
-
-    first: Shard
-    count: int
 
 
 class ExampleGenDriver(driver.Driver):
@@ -118,34 +118,54 @@ class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
             quarantine=f"{artifact.uri}/{FOLDER}",
             temporary=f"{artifact.uri}/unfinished",
         )
-        planned = plan_files(data, window, plan.types)
-        fileio.makedirs(plan.temporary)
+        made = _how_made(artifact, exec_properties)
+        seen = find_seen(artifact.uri, made) if takes_over(self._beam_pipeline_args) else {}
+        shards = plan_shards(data, window, plan.types, seen, artifact.uri)
+        found = self._write(plan, shards)
+        for span, each in seen.items():
+            found[span] = _in_split(each.record, shards.spans[span])
+        counts = _counts(sum(found.values(), Counter()), data, plan.quarantine)
+        _refuse_empty(counts, window, data)
+        artifact.set_string_custom_property(COUNTS, json.dumps(counts))
+        firsts = {span: each.first for span, each in shards.spans.items() if each.count}
+        artifact.set_string_custom_property(SHARD_SPANS, json.dumps(firsts))
+        artifact.set_string_custom_property(SPAN_FINGERPRINTS, json.dumps(made))
+        artifact.set_string_custom_property(TAKEN_OVER, json.dumps(sorted(seen)))
+        leave_records(artifact.uri, records_of(artifact.uri, shards.spans, made, found))
+        examples_utils.set_payload_format(artifact, example_gen_pb2.FORMAT_TF_EXAMPLE)
+        examples_utils.set_file_format(artifact, "tfrecords_gzip")
+
+    def _write(self, plan: ExamplesPlan, shards: ShardsPlan) -> dict[int, Counter[str]]:
+        """Writes all examples; gives what was counted of each span that was read."""
+        for folder in (plan.temporary, *{path.rpartition("/")[0] for path in _all_paths(shards.taken)}):
+            fileio.makedirs(folder)
         shares = shares_of(self._beam_pipeline_args)
 
         def write(share: int) -> dict[str, int]:
             with self._make_beam_pipeline() as pipeline:
+                if shards.taken:
+                    taken = pipeline | "Taken" >> beam.Create(shards.taken[share::shares], reshuffle=True)
+                    _ = taken | "TakeOver" >> beam.ParDo(TakeOver(plan.temporary))
                 _ = (
                     pipeline
-                    | "Files" >> beam.Create(planned, reshuffle=False)
+                    | "Files" >> beam.Create(shards.read, reshuffle=False)
                     | "Blocks" >> beam.FlatMap(shards_of, share, shares)
                     | "Spread" >> beam.Reshuffle()
                     | "WriteExamples" >> beam.ParDo(WriteExamples(plan))
                 )
             return _counted(pipeline.result)
 
+        found: dict[int, Counter[str]] = defaultdict(Counter)
         try:
             with divided(write, shares) as written:
-                counts_of_shares = [Counter(each) for each in written()]
+                for counters in written():
+                    for counter, number in counters.items():
+                        span, name = split_name(counter)
+                        found[span][name] += number
         except Exception as failure:
             raise error_of(plan) or failure from failure
-        counts = _counts(sum(counts_of_shares, Counter()), data, plan.quarantine)
-        _refuse_empty(counts, window, data)
         fileio.rmtree(plan.temporary)
-        artifact.set_string_custom_property(COUNTS, json.dumps(counts))
-        artifact.set_string_custom_property(SHARD_SPANS, json.dumps(first_shards(planned)))
-        _tell_how_made(artifact, exec_properties)
-        examples_utils.set_payload_format(artifact, example_gen_pb2.FORMAT_TF_EXAMPLE)
-        examples_utils.set_file_format(artifact, "tfrecords_gzip")
+        return found
 
 
 class ExampleGenSpec(component_spec.ComponentSpec):
@@ -207,49 +227,25 @@ def _digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _tell_how_made(examples: types.Artifact, exec_properties: dict[str, Any]) -> None:
-    """Lets the fingerprint of each span's examples tell how they are made, too."""
+def _how_made(examples: types.Artifact, exec_properties: dict[str, Any]) -> dict[int, str]:
+    """The fingerprint of each span's examples: of the data, and of all that says how they are made of it."""
     how = [exec_properties[name] for name in ("types", "exclude", "label", "code")]
     data = json.loads(exec_properties["data"])
     how += [data["source"]["format"], data["drop"], data["split"]]
     spans = json.loads(examples.get_string_custom_property(SPAN_FINGERPRINTS))
-    made = {span: _digest([found, how]) for span, found in spans.items()}
-    examples.set_string_custom_property(SPAN_FINGERPRINTS, json.dumps(made))
+    return {int(span): _digest([found, how]) for span, found in spans.items()}
 
 
-def plan_files(data: DataConfig, window: Window, types: dict[str, pa.DataType]) -> list[FileShards]:
-    """The files of the window that have a block, in the order of time: one shard for each block.
-
-    Raises:
-        DataError: A file cannot be read.
-    """
-    found = [(span, path) for span in window.spans for path in span.files]
-    infos = inspect_all([path for _, path in found], data.source.format, types)
-    of = sum(len(info.blocks) for info in infos)
-    files, index = [], 0
-    for (span, _), info in zip(found, infos, strict=True):
-        split = None if window.eval_span is None else EVAL if span == window.eval_span else TRAIN
-        if info.blocks:
-            shard = Shard(index, of, info.blocks[0], tuple(info.columns), split, span.number)
-            files.append(FileShards(shard, len(info.blocks)))
-        index += len(info.blocks)
-    return files
+def _all_paths(taken: list[tuple[str, str]]) -> Iterator[str]:
+    for _, path in taken:
+        yield path
+        yield columns_path(path)
 
 
-def shards_of(file: FileShards, share: int, shares: int) -> Iterator[Shard]:
-    """One for each block of a file that is in a share, if blocks are dealt out in turn."""
-    for group in range(file.count):
-        index = file.first.index + group
-        if index % shares == share:
-            yield replace(file.first, index=index, block=replace(file.first.block, row_group=group))
-
-
-def first_shards(files: list[FileShards]) -> dict[int, int]:
-    """The index of each span's first shard; a span without one is not among them."""
-    firsts: dict[int, int] = {}
-    for file in files:
-        firsts.setdefault(file.first.span, file.first.index)
-    return firsts
+def _in_split(record: SpanRecord, shards: SpanShards) -> Counter[str]:
+    """What was counted of a span, which may have been in another split."""
+    renamed = {count_of(record.split): count_of(shards.split)} if record.split and shards.split else {}
+    return Counter({renamed.get(name, name): number for name, number in record.counts.items()})
 
 
 def _counted(result: beam.runners.runner.PipelineResult) -> dict[str, int]:

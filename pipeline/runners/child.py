@@ -27,7 +27,7 @@ from tfx.proto.orchestration import executable_spec_pb2, pipeline_pb2
 from pipeline.metadata import History
 from pipeline.runners.dataflow import explain as explain_dataflow
 from pipeline.runners.dataflow import runs_on_dataflow
-from pipeline.runners.reasons import cached_reason, ran_reason, resolved_reason
+from pipeline.runners.reasons import cached_reason, ran_reason, resolved_reason, taken_over
 from pipeline.runners.report import State
 from pipeline.runners.tfx_metadata import Metadata
 from schema.errors import HeadraceError, NodeError, disk_error
@@ -143,7 +143,8 @@ def _launch(
 
 def _result(history: History, node_id: str, execution: pb.Execution, forced: str | None) -> NodeResult:
     if execution.last_known_state == pb.Execution.COMPLETE:
-        reason = ran_reason(history, node_id, execution, forced=forced) + _of_training(history, execution)
+        reason = ran_reason(history, node_id, execution, forced=forced)
+        reason += taken_over(history, execution) + _of_training(history, execution)
         return NodeResult(State.DONE, reason, execution.id)
     if execution.last_known_state == pb.Execution.CACHED:
         return NodeResult(State.CACHED, cached_reason(history, execution), execution.id)

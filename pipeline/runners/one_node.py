@@ -31,6 +31,7 @@ from pipeline.beam import (
     build_package,
     find_target,
     needs_package,
+    taking_over,
 )
 from pipeline.config import PipelineConfig, find_config, load_config
 from pipeline.dag import build_pipeline
@@ -102,7 +103,8 @@ def run_node(config: PipelineConfig, node_id: str, run: str, on: Runner | None =
     with tempfile.TemporaryDirectory(prefix="headrace-") as for_workers:
         args = _place(config, on, node_id, run_id, Path(for_workers))
         abandon = partial(end_job, config, report, tell=_tell_of_job)
-        runner = LocalRunner(compiled, report, config.home, {node_id: args}, {}, 1, watch=copy, abandon=abandon)
+        placed = taking_over({node_id: args})
+        runner = LocalRunner(compiled, report, config.home, placed, {}, 1, watch=copy, abandon=abandon)
         runner.run()
     _share(config, report)
     if runner.errors:

@@ -74,6 +74,16 @@ def ran_reason(history: History, node: str, execution: pb.Execution, *, forced: 
     return "the cached outputs are gone or an older run's"
 
 
+def taken_over(history: History, execution: pb.Execution) -> str:
+    """How many spans were there already; ExampleGen's executor notes that in the artifact."""
+    for examples in history.artifacts(execution.id, pb.Event.OUTPUT).get("examples", []):
+        spans = json.loads(examples.custom_properties["taken_over"].string_value or "[]")
+        if spans:
+            of = len(json.loads(examples.custom_properties["span_fingerprints"].string_value))
+            return f"; {len(spans)} of {of} spans as an earlier run has read them"
+    return ""
+
+
 def _is_own(history: History, execution: pb.Execution) -> bool:
     """Not the copy that `--from` makes of an execution: that has outputs only."""
     return bool(_properties(execution) or history.artifacts(execution.id, pb.Event.INPUT))

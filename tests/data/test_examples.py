@@ -2,6 +2,7 @@
 
 import collections
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import apache_beam as beam
@@ -23,6 +24,7 @@ from data.examples import (
     dropped_of,
     error_of,
     quarantined_of,
+    split_name,
 )
 from data.quarantine import MOST_WRITTEN, tell_first
 from data.readers import Block, inspect
@@ -67,13 +69,18 @@ def shards_of(paths, splits=(None,), format_="parquet", types=None):
 
 
 def write(plan, shards):
-    """Runs the transform; returns its counters."""
+    """Runs the transform; returns its counters, of span 0."""
+    return {name: number for (span, name), number in counted(plan, shards).items() if span == 0}
+
+
+def counted(plan, shards):
+    """Runs the transform; returns its counters by span and name."""
     pipeline = beam.Pipeline(runner=FnApiRunner())
     _ = pipeline | beam.Create(shards, reshuffle=False) | beam.ParDo(WriteExamples(plan))
     result = pipeline.run()
     result.wait_until_finish()
     counters = result.metrics().query(beam.metrics.MetricsFilter().with_namespace(METRICS))["counters"]
-    return {counter.key.metric.name: counter.committed for counter in counters}
+    return {split_name(counter.key.metric.name): counter.committed for counter in counters}
 
 
 def records(plan, split):
@@ -93,6 +100,15 @@ def aside(plan):
         path.name: [json.loads(line) for line in path.read_text().splitlines()]
         for path in sorted(Path(plan.quarantine).iterdir())
     }
+
+
+def test_each_span_is_counted_by_itself(plan, write_parquet):
+    paths = [write_parquet(f"{span}.parquet", {"n": [1.0] * span, "late": [0] * span}) for span in (1, 2)]
+    shards = [replace(shard, span=span) for span, shard in enumerate(shards_of(paths, ["train", "train"]), start=7)]
+    counters = counted(plan(types={"n": FLOAT}, drop=["late"]), shards)
+    assert counters[7, count_of("train")] == 1
+    assert counters[8, count_of("train")] == 2
+    assert {span for span, _ in counters} == {7, 8}
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ def _main(call: Path) -> None:
     inputs, outputs = ({name: Artifact.from_json_dict(each) for name, each in side.items()} for side in sides)
     left: dict[str, Any]
     try:
-        execute(import_class_by_path(path), Path(folder), inputs, outputs, properties, shares=shares)
+        execute(import_class_by_path(path), Path(folder), inputs, outputs, properties, options=[f"--shares={shares}"])
         left = {name: each.to_json_dict() for name, each in outputs.items()}
     except HeadraceError as error:
         left = {"error": error.to_json()}

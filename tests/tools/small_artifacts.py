@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,10 @@ def execute(
     outputs: Mapping[str, Artifact],
     properties: dict[str, Any],
     runner: str = IN_MEMORY_RUNNER,
-    shares: int = 1,
+    options: Sequence[str] = (),
 ) -> None:
-    """Runs a node's executor, by default in memory and in this process alone."""
-    beam_args = [runner, *IN_MEMORY[1:], f"--shares={shares}"]
+    """Runs a node's executor, by default in memory, with more options of its job."""
+    beam_args = [runner, *IN_MEMORY[1:], *options]
     context = BaseBeamExecutor.Context(beam_args, tmp_dir=str(folder / "temporary"), unique_id="1")
     sides = ({key: [each] for key, each in side.items()} for side in (inputs, outputs))
     executor(context).Do(*sides, properties)

@@ -1,0 +1,179 @@
+"""Spans that an earlier execution of ExampleGen has read are taken over."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import tensorflow as tf
+from small_artifacts import artifact_at, execute
+from small_reference import changed, flights_of, small_schema
+from tfx.types.standard_artifacts import Examples
+
+from data.columns import columns_path, read_columns
+from data.config import DataConfig
+from pipeline.components import seen_spans
+from pipeline.components.example_gen import COUNTS, SHARD_SPANS, TAKEN_OVER, ExampleGen, ExampleGenExecutor
+from pipeline.components.examples_files import examples_files
+
+ROWS = {1: 30, 2: 40, 3: 50, 4: 60}
+GROUP = 25
+
+Ingest = Callable[..., Examples]
+
+
+@pytest.fixture
+def ingest(tmp_path: Path) -> Ingest:
+    """Reads the window of three spans that a span ends; the folder of the artifact is a number."""
+    for span, rows in ROWS.items():
+        deliver(tmp_path, span, rows)
+    executions = iter(range(9, 99))  # by their names 10 and 9 are in the wrong order
+
+    def ingest(newest: int, *options: str, code: str = "", **data: Any) -> Examples:
+        given = {"source": {"path": str(tmp_path / "span-{SPAN}.parquet")}, "window": {"train": 2, "newest": newest}}
+        component = ExampleGen(
+            DataConfig.model_validate(given | data), small_schema(), exclude=["gate"], label="late", code=code
+        )
+        examples = artifact_at(Examples, tmp_path / "examples" / str(next(executions)))
+        options = options or ("--take_over",)
+        execute(ExampleGenExecutor, tmp_path, {}, {"examples": examples}, component.exec_properties, options=options)
+        return examples
+
+    return ingest
+
+
+def deliver(folder: Path, span: int, rows: int) -> None:
+    pq.write_table(flights_of(span, rows), folder / f"span-{span}.parquet", row_group_size=GROUP)
+
+
+def taken(examples: Examples) -> list[int]:
+    return json.loads(examples.get_string_custom_property(TAKEN_OVER))
+
+
+def contents(examples: Examples) -> dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]]:
+    """The examples and the columns of each shard, by its path."""
+    found = {}
+    for path in sorted(Path(examples.uri).glob("Split-*/*")):
+        parsed = map(tf.train.Example.FromString, tf.data.TFRecordDataset(str(path), "GZIP").as_numpy_iterator())
+        columns = read_columns(str(path))
+        assert columns is not None
+        rows = [row for batch in columns for row in batch.to_pylist()]
+        examples_of = [{name: str(each) for name, each in example.features.feature.items()} for example in parsed]
+        found[f"{path.parent.name}/{path.name}"] = examples_of, rows
+    return found
+
+
+def inodes(examples: Examples) -> set[int]:
+    return {path.stat().st_ino for path in Path(examples.uri).rglob("*") if path.suffix in (".gz", ".arrow")}
+
+
+def assert_same(some: Examples, others: Examples) -> None:
+    """As if all had been read."""
+    assert contents(some) == contents(others)
+    for name in (COUNTS, SHARD_SPANS, "span_fingerprints"):
+        assert some.get_string_custom_property(name) == others.get_string_custom_property(name)
+    ours, theirs = ([(Path(file.path).name, file.index, file.span, file.is_eval) for file in examples_files(each)]
+                    for each in (some, others))  # fmt: skip
+    assert ours == theirs
+
+
+def test_a_new_span_is_all_that_is_read(ingest: Ingest) -> None:
+    first, second, read = ingest(3), ingest(4), ingest(4, "--shares=1")
+    assert (taken(first), taken(second), taken(read)) == ([], [2, 3], [])
+    assert_same(second, read)
+    assert len(inodes(first) & inodes(second)) == 2 * (2 + 2)  # shards of spans 2 and 3, examples and columns
+    assert not inodes(second) & inodes(read)
+
+
+def test_what_was_taken_over_is_taken_over_again(ingest: Ingest) -> None:
+    ingest(3)
+    assert_same(ingest(4), again := ingest(4))
+    assert taken(again) == [2, 3, 4]
+
+
+def test_spans_come_from_several_executions(ingest: Ingest) -> None:
+    ingest(2)
+    ingest(4)
+    last = ingest(3)
+    assert taken(last) == [1, 2, 3]
+    assert_same(last, ingest(3, "--shares=1"))
+
+
+def test_of_a_hash_split_a_span_is_in_both_splits(ingest: Ingest) -> None:
+    division = {"window": None, "split": {"train": 2, "eval": 1}}
+    ingest(3, **division)
+    again = ingest(3, **division)
+    assert taken(again) == [1, 2, 3, 4]
+    assert_same(again, ingest(3, "--shares=1", **division))
+
+
+@pytest.mark.parametrize("change", [{"code": "other"}, {"drop": [{"missing": "miles", "reason": "-"}]}])
+def test_what_is_made_otherwise_is_read(ingest: Ingest, change: dict[str, Any]) -> None:
+    ingest(3)
+    assert taken(ingest(3, **change)) == []
+
+
+def test_a_span_that_was_delivered_again_is_read(ingest: Ingest, tmp_path: Path) -> None:
+    ingest(3)
+    deliver(tmp_path, 2, 35)
+    again = ingest(3)
+    assert taken(again) == [1, 3]
+    assert_same(again, ingest(3, "--shares=1"))
+
+
+def test_a_span_with_rows_that_do_not_fit_is_read(ingest: Ingest, tmp_path: Path) -> None:
+    """So they are always told with the place where they are."""
+    halves = changed(flights_of(2, 40), flight=pa.array([0.5] + [1.0] * 39))
+    pq.write_table(halves, tmp_path / "span-2.parquet")
+    ingest(3)
+    again = ingest(3)
+    assert taken(again) == [1, 3]
+    assert json.loads(again.get_string_custom_property(COUNTS))["quarantined"][0]["rows"] == 1
+
+
+@pytest.mark.parametrize("lost", ["spans.json", "examples", "columns"])
+def test_a_span_of_which_something_is_gone_is_read(ingest: Ingest, lost: str) -> None:
+    first = Path(ingest(3).uri)
+    shard = first / "Split-train" / "data_tfrecord-00002-of-00006.gz"
+    {"spans.json": first / lost, "examples": shard, "columns": Path(columns_path(str(shard)))}[lost].unlink()
+    again = ingest(3)
+    assert taken(again) == ([] if lost == "spans.json" else [1, 3])
+    assert_same(again, ingest(3, "--shares=1"))
+
+
+def test_an_execution_that_did_not_end_is_not_looked_at(ingest: Ingest, tmp_path: Path) -> None:
+    (tmp_path / "examples" / "1").mkdir(parents=True)
+    (tmp_path / "examples" / "2").mkdir()
+    (tmp_path / "examples" / "2" / "spans.json").write_text('{"1": {"half of')
+    (tmp_path / "examples" / "of another program").mkdir()
+    assert taken(ingest(3)) == []
+
+
+def test_without_second_names_for_files_they_are_copied(ingest: Ingest, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(source: str, target: str) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    first = ingest(3)
+    monkeypatch.setattr(os, "link", refuse)
+    second = ingest(4)
+    assert taken(second) == [2, 3]
+    assert not inodes(first) & inodes(second)
+    monkeypatch.undo()
+    assert_same(second, ingest(4, "--shares=1"))
+
+
+def test_a_bundle_that_is_tried_again_finds_what_it_has_made(ingest: Ingest, tmp_path: Path) -> None:
+    source = next(Path(ingest(3).uri).glob("Split-train/*"))
+    target = tmp_path / "other" / "Split-train" / source.name
+    for folder in (target.parent, Path(columns_path(str(target))).parent):
+        folder.mkdir(parents=True)
+    take_over = seen_spans.TakeOver(str(tmp_path))
+    for _ in range(2):
+        assert list(take_over.process((str(source), str(target)))) == [str(target)]
+    assert target.read_bytes() == source.read_bytes()
