@@ -26,7 +26,7 @@ from data.encoding import encode, held, is_missing, misfits
 from data.quarantine import Quarantine
 from data.readers import Block, read_rows
 from data.rows import BadRow, Rows
-from data.shards import ShardWriter
+from data.shards import ShardWriter, shard_name
 from data.splits import hashed_splits
 from schema.errors import DataError, HeadraceError
 
@@ -118,26 +118,27 @@ class WriteExamples(beam.DoFn):
         try:
             yield from self._write(shard)
         except HeadraceError as error:
-            with tf.io.gfile.GFile(_error_file(self.plan), "w") as file:
+            unfinished = f"{self.plan.temporary}/{uuid.uuid4().hex}"  # others may fail at the same moment
+            with tf.io.gfile.GFile(unfinished, "w") as file:
                 file.write(error.to_json())
+            tf.io.gfile.rename(unfinished, _error_file(self.plan), overwrite=True)
             raise
 
     def _write(self, shard: Shard) -> Iterator[str]:
         plan = self.plan
         splits = [shard.split] if shard.split else list(plan.hash_buckets)
-        name = f"{shard.index:05d}-of-{shard.of:05d}"
+        name = shard_name(shard.index, shard.of)
         quarantine = Quarantine(shard.block)
         with ExitStack() as stack:
             writers = [
-                stack.enter_context(ShardWriter(plan.temporary, f"{plan.split_uris[split]}/data_tfrecord-{name}"))
-                for split in splits
+                stack.enter_context(ShardWriter(plan.temporary, f"{plan.split_uris[split]}/{name}")) for split in splits
             ]
             for divided in map_ahead(partial(self._divided, shard), self._batches(shard, quarantine)):
                 for split, writer, (examples, rows) in zip(splits, writers, divided, strict=True):
                     writer.write(examples, rows)
                     Metrics.counter(METRICS, of_span(shard.span, count_of(split))).inc(len(rows))
-        aside = shard.split or EVERY_SPLIT
-        quarantine.write(f"{plan.temporary}/{uuid.uuid4().hex}-quarantine", f"{plan.quarantine}/{aside}-{name}.jsonl")
+        aside, number = shard.split or EVERY_SPLIT, f"{shard.index:05d}-of-{shard.of:05d}"
+        quarantine.write(f"{plan.temporary}/{uuid.uuid4().hex}-quarantine", f"{plan.quarantine}/{aside}-{number}.jsonl")
         for column, count in quarantine.counts.items():
             Metrics.counter(METRICS, of_span(shard.span, quarantined_of(aside, column))).inc(count)
         for writer in writers:

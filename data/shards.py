@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -15,7 +16,25 @@ from data.columns import ColumnsWriter, columns_path
 SHARD_BYTES = 256 << 20
 """Of serialized examples, before they are compressed, when the next file begins."""
 
+_NAME = re.compile(r"[^/]*-(\d+)-of-\d+([^/]*)$")
+
 _GZIP = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)
+
+
+def shard_name(index: int, of: int) -> str:
+    """What the names of a shard's files begin with."""
+    return f"data_tfrecord-{index:05d}-of-{of:05d}"
+
+
+def index_of(path: str) -> int:
+    """Of the shard that a file is of; 0 if its name does not say."""
+    match = _NAME.search(path)
+    return int(match.group(1)) if match else 0
+
+
+def renamed(path: str, index: int, of: int) -> str:
+    """The path of a file as one of another shard."""
+    return _NAME.sub(lambda match: f"{shard_name(index, of)}{match.group(2)}", path)
 
 
 class ShardWriter:

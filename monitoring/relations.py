@@ -148,7 +148,7 @@ def _explained(rows: np.ndarray) -> float:
 
 def _covariance(rows: np.ndarray) -> np.ndarray:
     """Float64 [names, names]. All that least squares need to know of rows: so many sets of inputs are tried."""
-    return np.atleast_2d(np.cov(rows, bias=True))
+    return np.asarray(np.cov(rows, bias=True))
 
 
 def _weights(covariance: np.ndarray) -> np.ndarray:

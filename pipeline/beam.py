@@ -45,6 +45,9 @@ DIVIDED_NODES = (EXAMPLE_GEN, "Transform")
 _BYTES_OF_A_SHARE = 3 << 20
 """Of the source: what takes a process longer than it takes to begin."""
 
+_MOST_SHARES = 8
+"""Each has batches and threads of its own: some 300 MiB."""
+
 _PROJECT = Path(__file__).parent.parent
 _LONGEST_JOB_NAME = 63
 
@@ -102,7 +105,7 @@ def on_this_machine(window_bytes: int, processes: int) -> BeamArgs:
         window_bytes: Of the source.
         processes: The most at once.
     """
-    shares = max(1, min(processes, window_bytes // _BYTES_OF_A_SHARE))
+    shares = max(1, min(processes, _MOST_SHARES, window_bytes // _BYTES_OF_A_SHARE))
     divided = dict.fromkeys(DIVIDED_NODES, (*IN_MEMORY, f"--shares={shares}"))
     return {**dict.fromkeys((*WINDOW_NODES, *EVAL_NODES), IN_MEMORY), **divided}
 

@@ -119,7 +119,13 @@ def _nodes(config: PipelineConfig, accepted: Accepted, history: History) -> list
         schema=schema,
         exclude=list(config.features.exclude),
         label=config.label.name,
-        code=code_fingerprint("data", "pipeline/components/example_gen.py"),
+        code=code_fingerprint(
+            "data",
+            "pipeline/components/example_gen.py",
+            "pipeline/components/examples_plan.py",
+            "pipeline/components/seen_spans.py",
+            "pipeline/components/shares.py",
+        ),
     )
     examples = example_gen.outputs["examples"]
     statistics_gen = StatisticsGen(
@@ -174,6 +180,7 @@ def _nodes(config: PipelineConfig, accepted: Accepted, history: History) -> list
                     "schema/contract.py",
                     "pipeline/components/analysis.py",
                     "pipeline/components/examples_files.py",
+                    "pipeline/components/shares.py",
                     "pipeline/components/transform.py",
                     "pipeline/components/transform_examples.py",
                 ),

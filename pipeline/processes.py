@@ -29,6 +29,16 @@ def die_with_parent(parent: int) -> Callable[[], None]:
     return arrange
 
 
+KILLED_HINT = "If the signal is 9, the machine may have run out of memory: see the log, and the kernel's (dmesg)."
+
+
+def ending(status: int) -> str:
+    """How a process ended, given what `os.waitpid` says."""
+    if os.WIFSIGNALED(status):
+        return f"by signal {os.WTERMSIG(status)}"
+    return f"with exit code {os.WEXITSTATUS(status)}"
+
+
 @contextmanager
 def interruptible() -> Iterator[None]:
     """SIGTERM interrupts like Ctrl-C."""

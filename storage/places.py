@@ -100,12 +100,18 @@ def names_below(folder: Place) -> list[str]:
     Raises:
         FileNotFoundError: There is no such bucket.
     """
+    return sorted(sizes_below(folder))
+
+
+def sizes_below(folder: Place) -> dict[str, int]:
+    """The sizes, in bytes, of the files below a folder, by their paths from there; see `names_below`."""
     place = at(folder)
     if is_remote(place):
-        found = [path.removeprefix(place.path).lstrip("/") for path in _listed(place)]
+        found = {path.removeprefix(place.path).lstrip("/"): size for path, size in _listed(place).items()}
     else:
-        found = [path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()]
-    return sorted(name for name in found if name)
+        files = (path for path in place.rglob("*") if path.is_file())
+        found = {path.relative_to(place).as_posix(): path.stat().st_size for path in files}
+    return {name: size for name, size in found.items() if name}
 
 
 def _put(source: Path, target: Place, names: list[str]) -> None:
@@ -117,13 +123,13 @@ def _put(source: Path, target: Place, names: list[str]) -> None:
         at(target).fs.put([str(source / name) for name in names], [place.path for place in places])
 
 
-def _listed(folder: UPath) -> list[str]:
-    """The paths in the store of all that lies below a folder: one request for each 1,000, however deep.
+def _listed(folder: UPath) -> dict[str, int]:
+    """The sizes, by path in the store, of all that lies below a folder: one request for each 1,000, however deep.
 
     The folder is asked for as a prefix of its bucket: asked for by itself, a folder with nothing below it is looked at
     as a file too, which a policy that is limited to what lies below it refuses.
     """
     start = folder.path.rstrip("/") + "/"
     bucket, _, prefix = start.removeprefix(folder.fs.root_marker).partition("/")
-    found = folder.fs.find(folder.fs.root_marker + bucket, prefix=prefix)
-    return [path for path in map(str, found) if path.startswith(start)]
+    found = folder.fs.find(folder.fs.root_marker + bucket, prefix=prefix, detail=True)
+    return {path: int(info["size"] or 0) for path, info in found.items() if path.startswith(start)}

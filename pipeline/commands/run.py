@@ -64,7 +64,7 @@ class RunOptions:
     """Where the Beam components run; None: on this machine."""
     resumes: str | None = None
     """The run that this one resumes: `accept` means what the gates refused before it."""
-    jobs: int = field(default_factory=lambda: max(2, os.cpu_count() or 1))
+    jobs: int = field(default_factory=lambda: max(2, len(os.sched_getaffinity(0))))
 
 
 def run(console: Console, config: PipelineConfig, options: RunOptions) -> ExitCode:

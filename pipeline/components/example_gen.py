@@ -11,10 +11,11 @@ import copy
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from typing import Any
 
 import apache_beam as beam
+import pyarrow as pa
+import tfx_bsl
 from pydantic import TypeAdapter
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx import types
@@ -27,7 +28,7 @@ from tfx.proto import example_gen_pb2
 from tfx.proto.orchestration import driver_output_pb2
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 
-from data.columns import ARROW_TYPES, columns_path
+from data.columns import ARROW_TYPES
 from data.config import DataConfig
 from data.examples import (
     EVERY_SPLIT,
@@ -49,7 +50,7 @@ from pipeline.components.seen_spans import (
     TakeOver,
     find_seen,
     leave_records,
-    records_of,
+    pairs_of,
     takes_over,
 )
 from pipeline.components.shares import divided, shares_of
@@ -118,10 +119,14 @@ class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
             quarantine=f"{artifact.uri}/{FOLDER}",
             temporary=f"{artifact.uri}/unfinished",
         )
-        made = _how_made(artifact, exec_properties)
-        seen = find_seen(artifact.uri, made) if takes_over(self._beam_pipeline_args) else {}
-        shards = plan_shards(data, window, plan.types, seen, artifact.uri)
-        found = self._write(plan, shards)
+        if fileio.exists(
+            artifact.uri
+        ):  # an attempt before this one, in Airflow say, may have left half of another window
+            fileio.rmtree(artifact.uri)
+        fingerprints = _how_made(artifact, exec_properties)
+        seen = find_seen(artifact.uri, fingerprints) if takes_over(self._beam_pipeline_args) else {}
+        shards = plan_shards(data, window, plan.types, seen)
+        found = self._write(artifact.uri, plan, shards)
         for span, each in seen.items():
             found[span] = _in_split(each.record, shards.spans[span])
         counts = _counts(sum(found.values(), Counter()), data, plan.quarantine)
@@ -129,42 +134,46 @@ class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
         artifact.set_string_custom_property(COUNTS, json.dumps(counts))
         firsts = {span: each.first for span, each in shards.spans.items() if each.count}
         artifact.set_string_custom_property(SHARD_SPANS, json.dumps(firsts))
-        artifact.set_string_custom_property(SPAN_FINGERPRINTS, json.dumps(made))
+        artifact.set_string_custom_property(SPAN_FINGERPRINTS, json.dumps(fingerprints))
         artifact.set_string_custom_property(TAKEN_OVER, json.dumps(sorted(seen)))
-        leave_records(artifact.uri, records_of(artifact.uri, shards.spans, made, found))
+        leave_records(artifact.uri, shards.spans, fingerprints, found)
         examples_utils.set_payload_format(artifact, example_gen_pb2.FORMAT_TF_EXAMPLE)
         examples_utils.set_file_format(artifact, "tfrecords_gzip")
 
-    def _write(self, plan: ExamplesPlan, shards: ShardsPlan) -> dict[int, Counter[str]]:
+    def _write(self, uri: str, examples: ExamplesPlan, shards: ShardsPlan) -> dict[int, Counter[str]]:
         """Writes all examples; gives what was counted of each span that was read."""
-        for folder in (plan.temporary, *{path.rpartition("/")[0] for path in _all_paths(shards.taken)}):
-            fileio.makedirs(folder)
-        shares = shares_of(self._beam_pipeline_args)
+        fileio.makedirs(examples.temporary)
+        shares = min(shares_of(self._beam_pipeline_args), shards.most_shares)
 
         def write(share: int) -> dict[str, int]:
             with self._make_beam_pipeline() as pipeline:
                 if shards.taken:
-                    taken = pipeline | "Taken" >> beam.Create(shards.taken[share::shares], reshuffle=True)
-                    _ = taken | "TakeOver" >> beam.ParDo(TakeOver(plan.temporary))
+                    _ = (
+                        pipeline
+                        | "Taken" >> beam.Create(shards.taken, reshuffle=False)
+                        | "Pairs" >> beam.FlatMap(pairs_of, uri, share, shares)
+                        | "SpreadPairs" >> beam.Reshuffle()
+                        | "TakeOver" >> beam.ParDo(TakeOver(examples.temporary))
+                    )
                 _ = (
                     pipeline
                     | "Files" >> beam.Create(shards.read, reshuffle=False)
                     | "Blocks" >> beam.FlatMap(shards_of, share, shares)
                     | "Spread" >> beam.Reshuffle()
-                    | "WriteExamples" >> beam.ParDo(WriteExamples(plan))
+                    | "WriteExamples" >> beam.ParDo(WriteExamples(examples))
                 )
             return _counted(pipeline.result)
 
         found: dict[int, Counter[str]] = defaultdict(Counter)
         try:
-            with divided(write, shares) as written:
+            with divided("ExampleGen", write, shares) as written:
                 for counters in written():
                     for counter, number in counters.items():
                         span, name = split_name(counter)
                         found[span][name] += number
         except Exception as failure:
-            raise error_of(plan) or failure from failure
-        fileio.rmtree(plan.temporary)
+            raise error_of(examples) or failure from failure
+        fileio.rmtree(examples.temporary)
         return found
 
 
@@ -230,21 +239,17 @@ def _digest(content: Any) -> str:
 def _how_made(examples: types.Artifact, exec_properties: dict[str, Any]) -> dict[int, str]:
     """The fingerprint of each span's examples: of the data, and of all that says how they are made of it."""
     how = [exec_properties[name] for name in ("types", "exclude", "label", "code")]
+    how += [pa.__version__, tfx_bsl.__version__]  # what one lane's libraries made is not mixed with the other's
     data = json.loads(exec_properties["data"])
     how += [data["source"]["format"], data["drop"], data["split"]]
     spans = json.loads(examples.get_string_custom_property(SPAN_FINGERPRINTS))
     return {int(span): _digest([found, how]) for span, found in spans.items()}
 
 
-def _all_paths(taken: list[tuple[str, str]]) -> Iterator[str]:
-    for _, path in taken:
-        yield path
-        yield columns_path(path)
-
-
 def _in_split(record: SpanRecord, shards: SpanShards) -> Counter[str]:
     """What was counted of a span, which may have been in another split."""
-    renamed = {count_of(record.split): count_of(shards.split)} if record.split and shards.split else {}
+    before, now = record.shards.split, shards.split
+    renamed = {count_of(before): count_of(now)} if before and now else {}
     return Counter({renamed.get(name, name): number for name, number in record.counts.items()})
 
 

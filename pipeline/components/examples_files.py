@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import bisect
 import json
-import re
 
 from tfx import types
 from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 
+from data.shards import index_of
 from data.spans import EVAL, TRAIN
 from monitoring.neighbours import ExamplesFile
 from pipeline.components.example_gen import SHARD_SPANS
-
-_SHARD = re.compile(r"-(\d+)-of-\d+[^/]*$")
 
 
 def examples_files(examples: types.Artifact) -> list[ExamplesFile]:
@@ -23,7 +21,7 @@ def examples_files(examples: types.Artifact) -> list[ExamplesFile]:
     spans = sorted(firsts)
     starts = [firsts[span] for span in spans]
     found = sorted(
-        (_shard_of(path), split == EVAL, path)
+        (index_of(path), split == EVAL, path)
         for split in (TRAIN, EVAL)
         for path in fileio.glob(f"{artifact_utils.get_split_uri([examples], split)}/*.gz")
     )
@@ -31,8 +29,3 @@ def examples_files(examples: types.Artifact) -> list[ExamplesFile]:
         ExamplesFile(path, index, spans[bisect.bisect(starts, shard) - 1], is_eval=is_eval)
         for index, (shard, is_eval, path) in enumerate(found)
     ]
-
-
-def _shard_of(path: str) -> int:
-    match = _SHARD.search(path)
-    return int(match.group(1)) if match else 0

@@ -12,7 +12,7 @@ from data.config import DataConfig
 from data.examples import Shard
 from data.readers import FileInfo, inspect_all
 from data.spans import EVAL, TRAIN, Window
-from pipeline.components.seen_spans import SeenSpan, SpanShards
+from pipeline.components.seen_spans import SeenSpan, SpanShards, TakenSpan
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,17 @@ class ShardsPlan:
     """All shards of a window, in the order of time."""
 
     spans: dict[int, SpanShards]
-    read: list[FileShards]
-    taken: list[tuple[str, str]]
-    """Files of examples that are there already, and their paths in this artifact."""
+    read: tuple[FileShards, ...]
+    taken: tuple[TakenSpan, ...]
+
+    @property
+    def most_shares(self) -> int:
+        """The shards that are read: more processes would have nothing to do."""
+        return max(1, sum(file.count for file in self.read))
 
 
 def plan_shards(
-    data: DataConfig, window: Window, types: dict[str, pa.DataType], seen: Mapping[int, SeenSpan], uri: str
+    data: DataConfig, window: Window, types: dict[str, pa.DataType], seen: Mapping[int, SeenSpan]
 ) -> ShardsPlan:
     """One shard for each block of the spans that are read; the others have theirs.
 
@@ -43,32 +47,34 @@ def plan_shards(
         window: What is wanted of it.
         types: Of the columns.
         seen: The spans that are not read again.
-        uri: The folder of the artifact.
 
     Raises:
         DataError: A file cannot be read.
     """
     found = [(span.number, path) for span in window.spans if span.number not in seen for path in span.files]
     infos = inspect_all([path for _, path in found], data.source.format, types)
-    of = sum(len(info.blocks) for info in infos) + sum(each.record.shards for each in seen.values())
     of_spans: dict[int, list[FileInfo]] = defaultdict(list)
     for (number, _), info in zip(found, infos, strict=True):
-        of_spans[number].append(info)
-    plan, first = ShardsPlan({}, [], []), 0
+        if info.blocks:
+            of_spans[number].append(info)
+    of = sum(len(info.blocks) for info in infos) + sum(each.record.shards.count for each in seen.values())
+    spans: dict[int, SpanShards] = {}
+    read, taken, first = [], [], 0
     for span in window.spans:
         split = None if window.eval_span is None else EVAL if span == window.eval_span else TRAIN
+        known = seen.get(span.number)
+        count = known.record.shards.count if known else sum(len(info.blocks) for info in of_spans[span.number])
+        shards = spans[span.number] = SpanShards(split=split, first=first, count=count)
+        if known:
+            taken.append(TakenSpan(known.folder, span.number, shards, of))
         index = first
-        if span.number in seen:
-            plan.taken.extend(seen[span.number].pairs(uri, split, index, of))
-            index += seen[span.number].record.shards
         for info in of_spans[span.number]:
-            if info.blocks:
-                shard = Shard(index, of, info.blocks[0], tuple(info.columns), split, span.number)
-                plan.read.append(FileShards(shard, len(info.blocks)))
-                index += len(info.blocks)
-        plan.spans[span.number] = SpanShards(split, first, index - first)
-        first = index
-    return plan
+            read.append(
+                FileShards(Shard(index, of, info.blocks[0], tuple(info.columns), split, span.number), len(info.blocks))
+            )
+            index += len(info.blocks)
+        first += count
+    return ShardsPlan(spans, tuple(read), tuple(taken))
 
 
 def shards_of(file: FileShards, share: int, shares: int) -> Iterator[Shard]:

@@ -6,36 +6,34 @@ span's content and of all that says how examples are made of it. A later one loo
 
 from __future__ import annotations
 
-import os
-import re
+import itertools
+import shutil
 import uuid
 from argparse import ArgumentParser
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import apache_beam as beam
-import tensorflow as tf
 from apache_beam.options.pipeline_options import PipelineOptions
 from pydantic import TypeAdapter
 
 from data.columns import columns_path
 from data.examples import QUARANTINED
+from data.shards import index_of, renamed
 from schema.strict import Strict
 from storage.files import write_whole
-from storage.places import Place, at, is_remote
+from storage.places import Place, at, is_remote, sizes_below
 
 FILE = "spans.json"
 """In the folder of an Examples artifact, beside its splits."""
 
 _LOOKED_INTO = 8
-"""Of the newest folders. A window that goes on has its spans in the last one."""
-
-_SHARD = re.compile(r"data_tfrecord-(\d+)-of-\d+(.*\.gz)")
+"""Of the newest folders with that file. A window that goes on has its spans in the last one."""
 
 
 class TakeOverOptions(PipelineOptions):
-    """Of ExampleGen's job: whether spans are taken over. They are in local runs, unless the node is forced."""
+    """Of ExampleGen's job: whether spans are taken over. They are, wherever it runs, unless the node is forced."""
 
     @classmethod
     def _add_argparse_args(cls, parser: ArgumentParser) -> None:
@@ -47,28 +45,23 @@ def takes_over(beam_args: Sequence[str] | None) -> bool:
     return bool(PipelineOptions(list(beam_args or ())).view_as(TakeOverOptions).take_over)
 
 
-@dataclass(frozen=True)
-class SpanShards:
+class SpanShards(Strict):
     """The place of a span among the shards."""
 
     split: str | None
-    """None: a hash splits its rows."""
+    """The split that all of it is in; None if a hash splits its rows."""
     first: int
+    """The index of its first shard."""
     count: int
 
 
 class SpanRecord(Strict):
     """What an execution has made of a span."""
 
-    made: str
-    """The fingerprint."""
-    split: str | None
-    """The split that all of it is in; None if a hash has split its rows."""
-    first: int
-    """The index of its first shard."""
-    shards: int
-    files: int
-    """Of examples: of a large shard, or one that a hash has split, there are several."""
+    fingerprint: str
+    shards: SpanShards
+    files: dict[str, int]
+    """The bytes of each file of examples or columns, by its path in the artifact's folder."""
     counts: dict[str, int]
     """Of rows, see the names of counters in `data.examples`."""
 
@@ -78,83 +71,103 @@ _RECORDS = TypeAdapter(dict[int, SpanRecord])
 
 @dataclass(frozen=True)
 class SeenSpan:
-    """A span that has been made, and where its examples are."""
+    """A span that has been made, and the folder of the artifact that it is in."""
 
+    folder: str
     record: SpanRecord
-    files: tuple[str, ...]
-
-    def pairs(self, uri: str, split: str | None, first: int, of: int) -> Iterator[tuple[str, str]]:
-        """Each file, and its path in another artifact, where the span may be in another split.
-
-        Args:
-            uri: Of that artifact.
-            split: There; None: as it is.
-            first: The index of the span's first shard there.
-            of: The number of all shards there.
-        """
-        for path in self.files:
-            _, folder, name = path.rsplit("/", 2)
-            shard, rest = _parsed(name)
-            folder = f"Split-{split}" if split else folder
-            yield path, f"{uri}/{folder}/data_tfrecord-{shard - self.record.first + first:05d}-of-{of:05d}{rest}"
 
 
-def find_seen(uri: str, made: Mapping[int, str]) -> dict[int, SeenSpan]:
+@dataclass(frozen=True)
+class TakenSpan:
+    """An element of ExampleGen's job: a span of another artifact, and its place in this one."""
+
+    folder: str
+    """Of the other artifact."""
+    span: int
+    shards: SpanShards
+    """Here, where the span may be in another split."""
+    of: int
+    """All shards here."""
+
+
+def find_seen(uri: str, fingerprints: Mapping[int, str]) -> dict[int, SeenSpan]:
     """The spans that earlier executions have made, and of which all is there.
 
     Args:
         uri: The folder of this execution's artifact; those beside it, named by their executions, are looked into.
-        made: The fingerprint of each span that is wanted.
+        fingerprints: Of each span that is wanted.
     """
     place = at(uri)
     if not place.name.isdecimal() or not place.parent.exists():
         return {}
     beside = [each for each in place.parent.iterdir() if each.name.isdecimal() and int(each.name) < int(place.name)]
+    newest_first = sorted(beside, key=lambda each: int(each.name), reverse=True)
+    with_records = ((folder, records) for folder in newest_first if (records := _read(folder)))
     found: dict[int, SeenSpan] = {}
-    for folder in sorted(beside, key=lambda each: int(each.name), reverse=True)[:_LOOKED_INTO]:
-        records = _read(folder)
+    for folder, records in itertools.islice(with_records, _LOOKED_INTO):
         wanted = {
-            span: record for span, record in records.items() if span not in found and record.made == made.get(span)
+            span: record
+            for span, record in records.items()
+            if span not in found and record.fingerprint == fingerprints.get(span)
         }
-        if wanted:
-            found |= _whole(folder, wanted)
-        if len(found) == len(made):
+        there = sizes_below(folder) if wanted else {}
+        for span, record in wanted.items():
+            if record.files.items() <= there.items():
+                found[span] = SeenSpan(str(folder), record)
+        if len(found) == len(fingerprints):
             break
     return found
 
 
-def records_of(
-    uri: str, spans: Mapping[int, SpanShards], made: Mapping[int, str], counts: Mapping[int, Mapping[str, int]]
-) -> dict[int, SpanRecord]:
-    """What an execution has made of its spans.
+def leave_records(
+    uri: str, spans: Mapping[int, SpanShards], fingerprints: Mapping[int, str], counts: Mapping[int, Mapping[str, int]]
+) -> None:
+    """Tells later executions what this one has made; the last file that is written of an artifact.
 
     Of a span with rows that were put aside nothing is told: it is read again, so that they are told with the place
-    where they are now.
+    where they are then.
 
     Args:
-        uri: Of its artifact.
+        uri: The artifact's folder.
         spans: Where their shards are.
-        made: Their fingerprints.
+        fingerprints: Of the spans.
         counts: Of their rows.
     """
-    files = _files_of(uri, {span: range(each.first, each.first + each.count) for span, each in spans.items()})
-    return {
+    span_of = {index: span for span, each in spans.items() for index in range(each.first, each.first + each.count)}
+    files: dict[int, dict[str, int]] = {span: {} for span in spans}
+    for name, size in sizes_below(at(uri)).items():
+        if name.endswith(_ENDINGS):
+            files[span_of[index_of(name)]][name] = size
+    records = {
         span: SpanRecord(
-            made=made[span],
-            split=each.split,
-            first=each.first,
-            shards=each.count,
-            files=len(files[span]),
-            counts=dict(counts.get(span, {})),
+            fingerprint=fingerprints[span], shards=each, files=files[span], counts=dict(counts.get(span, {}))
         )
         for span, each in spans.items()
         if not any(name.startswith(QUARANTINED) for name in counts.get(span, {}))
     }
+    write_whole(at(uri) / FILE, _RECORDS.dump_json(records))
 
 
-def leave_records(uri: str, records: Mapping[int, SpanRecord]) -> None:
-    """Tells later executions; the last that is written of an artifact."""
-    write_whole(at(uri) / FILE, _RECORDS.dump_json(dict(records)))
+_ENDINGS = (".gz", ".arrow")
+"""Of the names of files of examples, and of columns."""
+
+
+def pairs_of(taken: TakenSpan, uri: str, share: int, shares: int) -> Iterator[tuple[str, str]]:
+    """Each file of a span's examples, and its path in the artifact that takes it over.
+
+    Args:
+        taken: The span.
+        uri: The folder of that artifact.
+        share: Of the shards there, if they are dealt out in turn.
+        shares: How many there are.
+    """
+    record = _read(at(taken.folder))[taken.span]
+    for name in record.files:
+        folder, _, file = name.rpartition("/")
+        index = index_of(file) - record.shards.first + taken.shards.first
+        if file.endswith(".gz") and index % shares == share:
+            split = f"Split-{taken.shards.split}" if taken.shards.split else folder
+            yield f"{taken.folder}/{name}", f"{uri}/{split}/{renamed(file, index, taken.of)}"
 
 
 class TakeOver(beam.DoFn):
@@ -174,7 +187,7 @@ class TakeOver(beam.DoFn):
         """Takes one file.
 
         Raises:
-            OSError, tf.errors.OpError: It cannot be written, or is gone.
+            OSError: It cannot be written, or is gone.
         """
         source, target = paths
         self._take(columns_path(source), columns_path(target))
@@ -182,22 +195,19 @@ class TakeOver(beam.DoFn):
         yield target
 
     def _take(self, source: str, target: str) -> None:
-        if not is_remote(target) and _linked(source, target):
+        if is_remote(target):
+            at(target).fs.cp_file(at(source).path, at(target).path)
             return
-        unfinished = f"{self._temporary}/{uuid.uuid4().hex}"
-        tf.io.gfile.copy(source, unfinished)
-        tf.io.gfile.rename(unfinished, target, overwrite=True)
-
-
-def _linked(source: str, target: str) -> bool:
-    """Whether a file has a second name now; not all file systems can give it one."""
-    try:
-        os.link(source, target)
-    except FileExistsError:  # from an attempt before this one
-        return True
-    except OSError:
-        return False
-    return True
+        final, unfinished = Path(target), Path(self._temporary, uuid.uuid4().hex)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            unfinished.hardlink_to(source)
+        except FileNotFoundError:
+            raise
+        except OSError:  # not every file system has a second name for a file
+            shutil.copyfile(source, unfinished)
+        unfinished.replace(final)  # whatever an attempt before this one has left there
+        unfinished.unlink(missing_ok=True)  # if that was the same file, both names are there still
 
 
 def _read(folder: Place) -> dict[int, SpanRecord]:
@@ -206,30 +216,3 @@ def _read(folder: Place) -> dict[int, SpanRecord]:
         return _RECORDS.validate_json((folder / FILE).read_bytes())
     except (OSError, ValueError):
         return {}
-
-
-def _whole(folder: Place, wanted: Mapping[int, SpanRecord]) -> dict[int, SeenSpan]:
-    """Those of which no file has been removed since."""
-    files = _files_of(str(folder), {span: range(each.first, each.first + each.shards) for span, each in wanted.items()})
-    return {
-        span: SeenSpan(record, tuple(sorted(files[span])))
-        for span, record in wanted.items()
-        if len(files[span]) == record.files and all(at(columns_path(path)).exists() for path in files[span])
-    }
-
-
-def _files_of(uri: str, shards: Mapping[int, range]) -> dict[int, list[str]]:
-    """The files of examples of each span, in whatever split, given the indices of its shards."""
-    spans = {index: span for span, indices in shards.items() for index in indices}
-    files: dict[int, list[str]] = defaultdict(list)
-    for folder in (each for each in at(uri).iterdir() if each.name.startswith("Split-")):
-        for path in folder.iterdir():
-            if (span := spans.get(_parsed(path.name)[0])) is not None:
-                files[span].append(f"{uri}/{folder.name}/{path.name}")
-    return files
-
-
-def _parsed(name: str) -> tuple[int, str]:
-    """The index of a file's shard, and what follows the number of shards in its name."""
-    match = _SHARD.fullmatch(name)
-    return (int(match.group(1)), match.group(2)) if match else (-1, "")

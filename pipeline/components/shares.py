@@ -1,8 +1,8 @@
 """A node's shards divided among processes of this machine, where the local runner allows more than one.
 
 Beam's in-memory runner is one process, in which Python runs one thread at a time. Its own worker processes begin anew,
-with all imports: seconds each. These are forked as the node begins, before TensorFlow runs an operation or gRPC opens
-a channel, which no fork survives; then they wait for their turn.
+with all imports: seconds each. These are forked as the node begins, before TensorFlow runs an operation, which no fork
+survives, and then wait for their turn. They use no gRPC: the server of TFX's launcher stays the first process's.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from typing import Any, NoReturn
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipeline.processes import die_with_parent
-from schema.errors import HeadraceError
+from pipeline.processes import KILLED_HINT, die_with_parent, ending
+from schema.errors import HeadraceError, disk_error
+from storage.errors import explain
 
 
 class SharesOptions(PipelineOptions):
@@ -39,21 +40,22 @@ def shares_of(beam_args: Sequence[str] | None) -> int:
 
 
 @contextmanager
-def divided(work: Callable[[int], Any], shares: int) -> Iterator[Callable[[], list[Any]]]:
+def divided(node: str, work: Callable[[int], Any], shares: int) -> Iterator[Callable[[], list[Any]]]:
     """Forks a process for each share but the first, which is worked on here.
 
     Args:
+        node: Whose work it is, for errors.
         work: Is called with the number of a share. What it returns is handed on as JSON.
         shares: How many there are; 1: nothing is forked.
 
     Yields:
-        A function that begins, and returns what `work` returned for each share. It raises what `work` raised here;
-        of another process a HeadraceError as it was, else ChildProcessError.
+        A function that begins, and returns what `work` returned for each share. It raises what `work` raised here, and
+        then, for another process, a HeadraceError if it was one or can be told as one, else ChildProcessError.
     """
     helpers: list[_Helper] = []
     try:
         for share in range(1, shares):
-            helpers.append(_Helper(work, share))
+            helpers.append(_Helper(node, work, share))
 
         def begin() -> list[Any]:
             for helper in helpers:
@@ -67,11 +69,12 @@ def divided(work: Callable[[int], Any], shares: int) -> Iterator[Callable[[], li
 
 
 class _Helper:
-    """A forked process that waits to be told to begin. It ends with its parent, or when nobody can tell it any more."""
+    """A forked process that waits to be told to begin. It ends with its parent."""
 
-    def __init__(self, work: Callable[[int], Any], share: int) -> None:
-        self._share = share
+    def __init__(self, node: str, work: Callable[[int], Any], share: int) -> None:
+        self._node, self._share = node, share
         self._to_it, told = Pipe()
+        self._has_ended = False
         parent = os.getpid()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -82,19 +85,20 @@ class _Helper:
 
     def begin(self) -> None:
         """Lets it begin."""
-        self._to_it.send_bytes(b"begin")
+        with suppress(OSError):  # it has died, as `result` will tell
+            self._to_it.send_bytes(b"begin")
 
     def result(self) -> Any:
         """What its work returned.
 
         Raises:
-            HeadraceError: The work raised it.
+            HeadraceError: The work raised it, or something that can be told as one.
             ChildProcessError: The work raised something else, or the process died.
         """
         try:
             outcome = json.loads(self._to_it.recv_bytes())
-        except EOFError:
-            raise ChildProcessError(f"The process of share {self._share} ended without a result") from None
+        except (EOFError, OSError):
+            raise ChildProcessError(f"A process that {self._node} had forked {self._how_it_ended()}") from None
         if "error" in outcome:
             raise HeadraceError.from_json(outcome["error"])
         if "failure" in outcome:
@@ -104,23 +108,29 @@ class _Helper:
     def end(self) -> None:
         """Ends it: it has answered, was never told to begin, or works for nothing since another share failed."""
         self._to_it.close()
-        with suppress(ProcessLookupError):
+        if not self._has_ended:
             os.kill(self._pid, signal.SIGKILL)
-        os.waitpid(self._pid, 0)
+            os.waitpid(self._pid, 0)
+
+    def _how_it_ended(self) -> str:
+        _, status = os.waitpid(self._pid, 0)
+        self._has_ended = True
+        return f"ended {ending(status)}, without a result. {KILLED_HINT}"
 
     def _be(self, work: Callable[[int], Any], told: Connection, parent: int) -> NoReturn:
         try:
             die_with_parent(parent)()
             self._to_it.close()
             told.recv_bytes()
-            told.send_bytes(json.dumps(_outcome(work, self._share)).encode())
+            outcome = _outcome(self._node, work, self._share)
             sys.stdout.flush()
             sys.stderr.flush()
+            told.send_bytes(json.dumps(outcome).encode())
         finally:
             os._exit(0)
 
 
-def _outcome(work: Callable[[int], Any], share: int) -> dict[str, Any]:
+def _outcome(node: str, work: Callable[[int], Any], share: int) -> dict[str, Any]:
     """What the work returned, or in its place what it raised."""
     try:
         return {"result": work(share)}
@@ -128,4 +138,5 @@ def _outcome(work: Callable[[int], Any], share: int) -> dict[str, Any]:
         return {"error": error.to_json()}
     except Exception as error:
         traceback.print_exc()  # in the node's log; what is handed on has no trace
-        return {"failure": f"{type(error).__name__}: {error}"}
+        told = disk_error(error, node) or explain(error, node)
+        return {"error": told.to_json()} if told else {"failure": f"{type(error).__name__}: {error}"}

@@ -81,13 +81,13 @@ class TransformExecutor(base_beam_executor.BaseBeamExecutor):
         fileio.makedirs(unfinished)
         pairs = _pairs(examples, transformed)
         transform = TransformExamples(graph, unfinished, tfxio.TensorAdapterConfig(), columns)
-        shares = shares_of(self._beam_pipeline_args)
+        shares = min(shares_of(self._beam_pipeline_args), len(pairs))
 
         def apply(share: int) -> None:
             with self._make_beam_pipeline() as pipeline:
                 _ = pipeline | beam.Create(pairs[share::shares], reshuffle=False) | beam.ParDo(transform)
 
-        with divided(apply, shares) as applied:
+        with divided("Transform", apply, shares) as applied:
             with self._make_beam_pipeline() as pipeline, tft_beam.Context(temporary, use_deep_copy_optimization=True):
                 written = analysis.learn(pipeline) | "WriteGraph" >> tft_beam.WriteTransformFn(graph)
                 _ = DatasetMetadata(schema) | "WriteSchema" >> tft_beam.WriteMetadata(

@@ -19,7 +19,7 @@ from typing import NoReturn
 from tfx.orchestration.portable import partial_run_utils
 from tfx.proto.orchestration import pipeline_pb2
 
-from pipeline.processes import die_with_parent
+from pipeline.processes import KILLED_HINT, die_with_parent, ending
 from pipeline.runners.child import NodeResult, run_in_child
 from pipeline.runners.report import NodeReport, RunReport, State, run_folder
 from schema.errors import HeadraceError, NodeError
@@ -228,9 +228,6 @@ def _blocked_by(behind: NodeReport) -> str:
 
 
 def _died(node: str, log_path: str, status: int) -> NodeError:
-    how = f"by signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"with exit code {os.WEXITSTATUS(status)}"
     return NodeError(
-        f"The process of {node} ended {how}, without a result",
-        where=log_path,
-        mend="If the signal is 9, the machine may have run out of memory: see the log, and the kernel's (dmesg).",
+        f"The process of {node} ended {ending(status)}, without a result", where=log_path, mend=KILLED_HINT
     )

@@ -8,9 +8,10 @@ TensorFlow has run operations in a process of tests, as it has not in a node's.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def execute_divided(
     inputs: Mapping[str, Artifact],
     outputs: Mapping[str, Artifact],
     properties: dict[str, Any],
-    shares: int,
+    options: Sequence[str],
 ) -> dict[str, Artifact]:
     """Runs it; gives the outputs as it left them.
 
@@ -40,7 +41,7 @@ def execute_divided(
     call = folder / "call.json"
     sides = [{name: each.to_json_dict() for name, each in side.items()} for side in (inputs, outputs)]
     path = f"{executor.__module__}.{executor.__name__}"
-    call.write_text(json.dumps([path, str(folder), *sides, properties, shares]))
+    call.write_text(json.dumps([path, str(folder), *sides, properties, list(options)]))
     done = subprocess.run(
         [sys.executable, __file__, str(call)], cwd=_PROJECT, capture_output=True, text=True, check=False
     )
@@ -52,11 +53,11 @@ def execute_divided(
 
 
 def _main(call: Path) -> None:
-    path, folder, *sides, properties, shares = json.loads(call.read_text())
+    path, folder, *sides, properties, options = json.loads(call.read_text())
     inputs, outputs = ({name: Artifact.from_json_dict(each) for name, each in side.items()} for side in sides)
     left: dict[str, Any]
     try:
-        execute(import_class_by_path(path), Path(folder), inputs, outputs, properties, options=[f"--shares={shares}"])
+        execute(import_class_by_path(path), Path(folder), inputs, outputs, properties, options=options)
         left = {name: each.to_json_dict() for name, each in outputs.items()}
     except HeadraceError as error:
         left = {"error": error.to_json()}
@@ -66,3 +67,4 @@ def _main(call: Path) -> None:
 if __name__ == "__main__":
     sys.path.insert(0, str(_PROJECT))
     _main(Path(sys.argv[1]))
+    os._exit(0)  # as a node's process ends: Arrow's threads may be at work still

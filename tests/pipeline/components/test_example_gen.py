@@ -124,7 +124,9 @@ class TestRowsThatDoNotFit:
                 execute(ExampleGenExecutor, tmp_path, {}, {"examples": examples}, made.exec_properties)
                 return examples
             outputs = {"examples": examples}
-            left = execute_divided(ExampleGenExecutor, tmp_path, {}, outputs, made.exec_properties, shares)
+            left = execute_divided(
+                ExampleGenExecutor, tmp_path, {}, outputs, made.exec_properties, [f"--shares={shares}"]
+            )
             return left["examples"]
 
         return ingest
@@ -158,8 +160,9 @@ class TestRowsThatDoNotFit:
         assert contents(alone) == contents(divided)
 
     def test_what_another_process_finds_is_the_same_error(self, ingest: Callable[..., Examples]) -> None:
-        with pytest.raises(DataError, match="100 of the first 100 rows"):
-            ingest({2: dict.fromkeys(range(2, 102), "no row")}, shares=2)
+        unlabelled = flights_of(2, 1).to_pandas().assign(late=None).to_csv(index=False, header=False).strip()
+        with pytest.raises(DataError, match=r"rows of a batch of .* have no label"):
+            ingest({2: {7: unlabelled}}, shares=2)
 
     def test_a_file_without_any_that_fits_is_one_error(self, ingest: Callable[..., Examples]) -> None:
         with pytest.raises(DataError, match="100 of the first 100 rows"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from pipeline.components.shares import divided, shares_of
-from schema.errors import DataError
+from schema.errors import DataError, DiskError
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 """What these processes do, forked or not, is no more than the tests say."""
@@ -26,7 +27,7 @@ def raising(error: BaseException, in_share: int) -> Any:
 
 
 def test_each_share_has_a_process_and_the_first_is_this_one() -> None:
-    with divided(lambda share: [share, os.getpid()], 3) as begin:
+    with divided("Node", lambda share: [share, os.getpid()], 3) as begin:
         results = begin()
     assert [share for share, _ in results] == [0, 1, 2]
     pids = [pid for _, pid in results]
@@ -35,12 +36,12 @@ def test_each_share_has_a_process_and_the_first_is_this_one() -> None:
 
 
 def test_one_share_is_worked_on_here() -> None:
-    with divided(lambda share: os.getpid(), 1) as begin:
+    with divided("Node", lambda share: os.getpid(), 1) as begin:
         assert begin() == [os.getpid()]
 
 
 def test_nobody_begins_unasked_and_nobody_stays(tmp_path: Path) -> None:
-    with divided(lambda share: (tmp_path / f"{share}").touch(), 3):
+    with divided("Node", lambda share: (tmp_path / f"{share}").touch(), 3):
         pass
     assert not list(tmp_path.iterdir())
     with pytest.raises(ChildProcessError):
@@ -50,14 +51,20 @@ def test_nobody_begins_unasked_and_nobody_stays(tmp_path: Path) -> None:
 @pytest.mark.parametrize("share", [0, 2])
 def test_what_a_share_raises_is_raised(share: int) -> None:
     error = DataError("It broke", where="here")
-    with pytest.raises(DataError, match="It broke") as caught, divided(raising(error, share), 3) as begin:
+    with pytest.raises(DataError, match="It broke") as caught, divided("Node", raising(error, share), 3) as begin:
         begin()
     assert caught.value.where == "here"
 
 
-def test_what_is_no_mistake_of_the_users_is_told_in_words() -> None:
-    failing = divided(raising(OSError(28, "No space left on device"), 1), 2)
-    with pytest.raises(ChildProcessError, match=r"OSError: .*No space left on device"), failing as begin:
+def test_what_can_be_told_is_told_of_any_share() -> None:
+    failing = divided("Node", raising(OSError(errno.EDQUOT, "Disk quota exceeded"), 1), 2)
+    with pytest.raises(DiskError, match="Node could not write"), failing as begin:
+        begin()
+
+
+def test_what_cannot_is_handed_on_in_words() -> None:
+    failing = divided("Node", raising(KeyError("temp"), 1), 2)
+    with pytest.raises(ChildProcessError, match="KeyError: 'temp'"), failing as begin:
         begin()
 
 
@@ -66,8 +73,19 @@ def test_a_process_that_dies_is_an_error() -> None:
         if share == 1:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    with pytest.raises(ChildProcessError, match="share 1"), divided(work, 2) as begin:
+    with pytest.raises(ChildProcessError, match="Node had forked ended by signal 9"), divided("Node", work, 2) as begin:
         begin()
+
+
+def test_so_is_one_that_died_before_it_began(monkeypatch: pytest.MonkeyPatch) -> None:
+    pids: list[int] = []
+    fork = os.fork
+    monkeypatch.setattr(os, "fork", lambda: pids.append(fork()) or pids[-1])
+    with divided("Node", lambda share: share, 2) as begin:
+        os.kill(pids[-1], signal.SIGKILL)
+        os.waitid(os.P_PID, pids[-1], os.WEXITED | os.WNOWAIT)
+        with pytest.raises(ChildProcessError, match="by signal 9"):
+            begin()
 
 
 def test_the_others_are_stopped_when_one_fails(tmp_path: Path) -> None:
@@ -76,7 +94,7 @@ def test_the_others_are_stopped_when_one_fails(tmp_path: Path) -> None:
             raise DataError("It broke")
         signal.pause()
 
-    with pytest.raises(DataError), divided(work, 2) as begin:
+    with pytest.raises(DataError), divided("Node", work, 2) as begin:
         begin()
 
 

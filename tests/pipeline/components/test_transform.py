@@ -217,7 +217,7 @@ def test_the_blocks_hold_the_transformed_examples(left, split):
 @with_columns
 def test_divided_among_processes_it_leaves_the_same(left, inputs, properties, tmp_path):
     outputs = outputs_at(tmp_path)
-    execute_divided(TransformExecutor, tmp_path, inputs, outputs, properties, shares=3)
+    execute_divided(TransformExecutor, tmp_path, inputs, outputs, properties, ["--shares=3"])
     alone = left["ours"] / "examples"
     names = sorted(path.relative_to(alone) for path in alone.rglob("*.gz"))
     assert names == sorted(path.relative_to(tmp_path / "examples") for path in (tmp_path / "examples").rglob("*.gz"))
