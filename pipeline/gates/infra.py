@@ -163,7 +163,7 @@ _SIGNATURES: dict[str, Callable[[dict[str, np.ndarray]], np.ndarray]] = {
 }
 """The prediction in each signature's outputs."""
 
-_UNUSED = ("keras", "tf_keras", "googleapiclient", "h5py", "requests", "scipy")
+_UNUSED = ("keras", "tf_keras", "googleapiclient", "h5py", "scipy")
 """What TensorFlow imports where it is installed, and a served model has no use of: a third of the import's time."""
 
 _START = (
