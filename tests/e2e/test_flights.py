@@ -288,3 +288,16 @@ def test_two_runs_at_once_are_refused(pushed: Project) -> None:
     assert result.returncode == ExitCode.LOCKED
     assert "Another run of this pipeline is under way" in result.stdout
     assert not list(Path(pushed.home).glob("*.unfinished"))
+
+
+def test_only_the_spans_that_no_run_has_read_are_read(pushed: Project) -> None:
+    """Unless ExampleGen is forced. The window that span 11 ends has one span that span 12's had not."""
+    part = ("run", str(pushed.config_path), "--until", "ExampleGen", "--span", "11")
+    told = "10 of 11 spans as an earlier run has read them"
+    before = headrace(*part)
+    assert before.returncode == ExitCode.OK, before.stdout
+    assert told in before.stdout
+    forced = headrace(*part, "--force", "ExampleGen")
+    assert forced.returncode == ExitCode.OK, forced.stdout
+    assert states(pushed)["ExampleGen"] == "done"
+    assert told not in forced.stdout
