@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from data.spans import EVAL, TRAIN
 from models.signatures import SERVE_EXAMPLES, output_name
 from pipeline.beam import IN_MEMORY, IN_MEMORY_RUNNER
 from pipeline.components.example_gen import COUNTS, SHARD_SPANS
+from pipeline.components.seen_spans import FILE as SPANS_FILE
 
 
 def execute(
@@ -61,6 +63,28 @@ def write_examples(folder: Path, tables: Mapping[int, pa.Table]) -> Examples:
             for row in table.to_pylist():
                 writer.write(example_of(row))
     return artifact
+
+
+def contents(examples: Examples) -> dict[str, Any]:
+    """Of all files that an ExampleGen has left, by path.
+
+    Of examples each with its features in order: the encoder has them in none, so compressed sizes differ, which
+    `spans.json` tells, and are left out here.
+    """
+    root = Path(examples.uri)
+    found: dict[str, Any] = {}
+    for path in sorted(path for path in root.rglob("*") if path.is_file()):
+        name = str(path.relative_to(root))
+        if path.suffix == ".gz":
+            records = tf.data.TFRecordDataset(str(path), "GZIP").as_numpy_iterator()
+            parsed = (tf.train.Example.FromString(record) for record in records)
+            found[name] = [example.SerializeToString(deterministic=True) for example in parsed]
+        elif name == SPANS_FILE:
+            spans = json.loads(path.read_text())
+            found[name] = {span: {**record, "files": sorted(record["files"])} for span, record in spans.items()}
+        else:
+            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
 
 
 def example_of(row: Mapping[str, Any]) -> bytes:

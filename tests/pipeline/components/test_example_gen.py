@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 import tensorflow as tf
 from divided_nodes import execute_divided
 from google.protobuf import text_format
-from small_artifacts import artifact_at, execute
+from small_artifacts import artifact_at, contents, execute
 from small_reference import changed, flights_of, small_schema
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx.components.example_gen.csv_example_gen.component import CsvExampleGen
@@ -208,21 +207,6 @@ def test_the_values_and_types_are_those_of_the_stock_component(tmp_path: Path) -
     stock_properties = {**stock.exec_properties, "span": 0, "version": None}
     execute(StockExecutor, tmp_path, {}, {"examples": theirs}, stock_properties)
     assert features_of(ours) == features_of(theirs)
-
-
-def contents(examples: Examples) -> dict[str, list[bytes] | str]:
-    """Of all files, by path; of examples each with its features in order, which the encoder has in none."""
-    root = Path(examples.uri)
-    found: dict[str, list[bytes] | str] = {}
-    for path in sorted(path for path in root.rglob("*") if path.is_file()):
-        name = str(path.relative_to(root))
-        if path.suffix == ".gz":
-            records = tf.data.TFRecordDataset(str(path), "GZIP").as_numpy_iterator()
-            parsed = (tf.train.Example.FromString(record) for record in records)
-            found[name] = [example.SerializeToString(deterministic=True) for example in parsed]
-        else:
-            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
-    return found
 
 
 def features_of(examples: Examples) -> list[dict[str, Any]]:

@@ -11,14 +11,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import tensorflow as tf
 from divided_nodes import execute_divided
 from memory_places import new_place
-from small_artifacts import artifact_at, execute
+from small_artifacts import artifact_at, contents, execute
 from small_reference import changed, flights_of, small_schema
 from tfx.types.standard_artifacts import Examples
 
-from data.columns import columns_path, read_columns
+from data.columns import columns_path
 from data.config import DataConfig
 from pipeline.components.example_gen import COUNTS, SHARD_SPANS, TAKEN_OVER, ExampleGen, ExampleGenExecutor
 from pipeline.components.examples_files import examples_files
@@ -69,19 +68,6 @@ def deliver(folder: Path, span: int, rows: int) -> None:
 
 def taken(examples: Examples) -> list[int]:
     return json.loads(examples.get_string_custom_property(TAKEN_OVER))
-
-
-def contents(examples: Examples) -> dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]]:
-    """The examples and the columns of each shard, by its path."""
-    found = {}
-    for path in sorted(Path(examples.uri).glob("Split-*/*")):
-        parsed = map(tf.train.Example.FromString, tf.data.TFRecordDataset(str(path), "GZIP").as_numpy_iterator())
-        columns = read_columns(str(path))
-        assert columns is not None
-        rows = [row for batch in columns for row in batch.to_pylist()]
-        examples_of = [{name: str(each) for name, each in example.features.feature.items()} for example in parsed]
-        found[f"{path.parent.name}/{path.name}"] = examples_of, rows
-    return found
 
 
 def inodes(examples: Examples) -> set[int]:
