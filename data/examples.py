@@ -137,8 +137,9 @@ class WriteExamples(beam.DoFn):
                 for split, writer, (examples, rows) in zip(splits, writers, divided, strict=True):
                     writer.write(examples, rows)
                     Metrics.counter(METRICS, of_span(shard.span, count_of(split))).inc(len(rows))
-        aside, number = shard.split or EVERY_SPLIT, f"{shard.index:05d}-of-{shard.of:05d}"
-        quarantine.write(f"{plan.temporary}/{uuid.uuid4().hex}-quarantine", f"{plan.quarantine}/{aside}-{number}.jsonl")
+        aside = shard.split or EVERY_SPLIT
+        rows_aside = f"{plan.quarantine}/{shard_name(shard.index, shard.of, aside)}.jsonl"
+        quarantine.write(f"{plan.temporary}/{uuid.uuid4().hex}-quarantine", rows_aside)
         for column, count in quarantine.counts.items():
             Metrics.counter(METRICS, of_span(shard.span, quarantined_of(aside, column))).inc(count)
         for writer in writers:

@@ -21,9 +21,9 @@ _NAME = re.compile(r"[^/]*-(\d+)-of-\d+([^/]*)$")
 _GZIP = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)
 
 
-def shard_name(index: int, of: int) -> str:
-    """What the names of a shard's files begin with."""
-    return f"data_tfrecord-{index:05d}-of-{of:05d}"
+def shard_name(index: int, of: int, what: str = "data_tfrecord") -> str:
+    """What the names of a shard's files begin with; of examples, if nothing else is said."""
+    return f"{what}-{index:05d}-of-{of:05d}"
 
 
 def index_of(path: str) -> int:

@@ -119,9 +119,8 @@ class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
             quarantine=f"{artifact.uri}/{FOLDER}",
             temporary=f"{artifact.uri}/unfinished",
         )
-        if fileio.exists(
-            artifact.uri
-        ):  # an attempt before this one, in Airflow say, may have left half of another window
+        # An attempt before this one, in Airflow say, may have left half of another window.
+        if fileio.exists(artifact.uri):
             fileio.rmtree(artifact.uri)
         fingerprints = _how_made(artifact, exec_properties)
         seen = find_seen(artifact.uri, fingerprints) if takes_over(self._beam_pipeline_args) else {}

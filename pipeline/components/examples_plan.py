@@ -62,18 +62,17 @@ def plan_shards(
     read, taken, first = [], [], 0
     for span in window.spans:
         split = None if window.eval_span is None else EVAL if span == window.eval_span else TRAIN
-        known = seen.get(span.number)
-        count = known.record.shards.count if known else sum(len(info.blocks) for info in of_spans[span.number])
-        shards = spans[span.number] = SpanShards(split=split, first=first, count=count)
+        known, index = seen.get(span.number), first
         if known:
-            taken.append(TakenSpan(known.folder, span.number, shards, of))
-        index = first
+            index += known.record.shards.count
         for info in of_spans[span.number]:
-            read.append(
-                FileShards(Shard(index, of, info.blocks[0], tuple(info.columns), split, span.number), len(info.blocks))
-            )
+            shard = Shard(index, of, info.blocks[0], tuple(info.columns), split, span.number)
+            read.append(FileShards(shard, len(info.blocks)))
             index += len(info.blocks)
-        first += count
+        spans[span.number] = SpanShards(split=split, first=first, count=index - first)
+        if known:
+            taken.append(TakenSpan(known.folder, span.number, spans[span.number], of))
+        first = index
     return ShardsPlan(spans, tuple(read), tuple(taken))
 
 
